@@ -1,0 +1,102 @@
+"""`web`, `worker`, and `run`, which is both on one machine after a migration."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from types import FrameType
+
+import click
+import structlog
+
+from crm_sync.cli.common import settings
+from crm_sync.errors import SetupError
+from crm_sync.store import migrate
+from crm_sync.store.engine import Database, check_durability
+
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 40
+GUNICORN = ("-m", "gunicorn", "--config", "python:crm_sync.web.server", "crm_sync.start:web_application()")
+
+
+@click.command()
+@click.option("--port", type=int, help="Listen here instead of at the PORT of the settings.")
+@click.option("--check", is_flag=True, help="Only check settings, schema and durability.")
+def web(port: int | None, check: bool) -> None:
+    """Receive events and answer the API."""
+    if port is not None:
+        os.environ["PORT"] = str(port)
+    from crm_sync import start
+
+    loaded = settings()
+    if check:
+        for warning in start.check(loaded):
+            click.echo(f"Warning: {warning}", err=True)
+        return
+    # A fresh process image: gevent must patch before anything else has been imported.
+    os.execv(sys.executable, (sys.executable, *GUNICORN))
+
+
+@click.command()
+def worker() -> None:
+    """Push what is owed to the CRMs."""
+    from crm_sync import deliver
+
+    loaded = settings()
+    database = Database(loaded.database_url)
+    stop = _stop_at_a_signal()
+    try:
+        for warning in [*migrate.require_current(database), *check_durability(database)]:
+            log.warning("start_warning", warning=warning)
+        deliver.run(loaded, database, stop)
+    finally:
+        database.close()
+
+
+@click.command()
+@click.option("--port", type=int, help="Listen here instead of at the PORT of the settings.")
+def run(port: int | None) -> None:
+    """Migrate, then run web and worker on this machine until Ctrl-C."""
+    if port is not None:
+        os.environ["PORT"] = str(port)
+    loaded = settings()
+    loaded.require_for_web()
+    migrate.upgrade(loaded.database_url)
+    stop = _stop_at_a_signal()
+    command = (sys.executable, "-m", "crm_sync")
+    children = {name: subprocess.Popen([*command, name]) for name in ("web", "worker")}
+    failed = None
+    while failed is None and not stop.wait(0.2):
+        failed = next((name for name, child in children.items() if child.poll() is not None), None)
+    _stop(list(children.values()))
+    if failed is not None:
+        raise SetupError(
+            f"The {failed} process has ended by itself, so everything was stopped; its lines above say why."
+        )
+
+
+def _stop_at_a_signal() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+    return stop
+
+
+def _stop(children: list[subprocess.Popen[bytes]]) -> None:
+    """Ask the processes to finish what they hold; make them, when they take too long."""
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    for child in children:
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

@@ -1,0 +1,66 @@
+"""What a whole conversation object adds: the tutorial's closed conversation, or one as the platform's API gives it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from crm_sync import clock
+from crm_sync.closure import ATTRIBUTES, CONVERSATION, Facts
+from crm_sync.genesys import fields
+from crm_sync.genesys.details import FactSheet
+from crm_sync.genesys.payload import Unreadable
+
+RANK = 2
+
+
+def newest_instant(data: Mapping[str, Any], *, not_after: datetime) -> datetime:
+    """Return the newest time inside, which orders whole objects, since they have no event time of their own."""
+    times = [fields.instant(data, name, not_after=not_after) for name in ("startTime", "endTime")]
+    known = [time for time in times if time is not None]
+    if not known:
+        raise Unreadable("the conversation has neither startTime nor endTime")
+    return max(known)
+
+
+def is_closed(data: Mapping[str, Any]) -> bool:
+    """Tell whether the object says that the conversation is over.
+
+    The tutorial's has `state: closed` and an `endTime`; the platform never fills `state`, there `endTime` decides.
+    """
+    if data.get("endTime") is None:
+        return False
+    return data.get("state") == "closed" or ("participants" in data and data.get("state") is None)
+
+
+def facts_of(data: Mapping[str, Any], *, at: datetime, key: str) -> Facts:
+    """Return what this object adds; raises `Unreadable` with the name of a field that cannot be read."""
+    sheet = FactSheet(at, rank=RANK, kind="conversation", key=key)
+    started_at = fields.instant(data, "startTime", not_after=at)
+    ended_at = fields.instant(data, "endTime", not_after=at)
+    if started_at is not None:
+        sheet.say_earliest(CONVERSATION, "started_at", clock.to_ms(started_at))
+    if ended_at is not None and is_closed(data):
+        sheet.say(CONVERSATION, "ended_at", clock.to_ms(ended_at))
+        sheet.say(CONVERSATION, "record_closed", True)
+        sheet.say(CONVERSATION, "resolution_status", fields.text(data, "resolutionStatus"))
+    sheet.say(CONVERSATION, "media_type", fields.word(data, "type", fields.MEDIA_TYPES))
+    sheet.say(CONVERSATION, "customer_id", customer_id(data))
+    sheet.add("bot_ids", _party_ids(data))
+    sheet.add("queue_ids", [fields.identifier(fields.mapping(data, "routing"), "queueId")])
+    for name, value in fields.mapping(data, "attributes").items():
+        sheet.say(ATTRIBUTES, name, value)
+    return sheet.facts
+
+
+def customer_id(data: Mapping[str, Any]) -> str | None:
+    """Return the id of the party that began the conversation."""
+    return fields.identifier(fields.mapping(data, "from"), "id")
+
+
+def _party_ids(data: Mapping[str, Any]) -> list[str | None]:
+    parties = data.get("to")
+    if parties is None:
+        return []
+    if not isinstance(parties, list) or not all(isinstance(party, dict) for party in parties):
+        raise Unreadable("to is not a list of parties")
+    return [fields.identifier(party, "id") for party in parties]

@@ -1,0 +1,223 @@
+"""Turn a body that Genesys Cloud sent, in any of its shapes, into events. Never raises: what cannot be read is kept.
+
+A body is an array of, or one of: an EventBridge envelope, a topic with its event, a bare or flat event, the
+tutorial's conversation (bare, or under `conversation`, `data` or `eventBody`), the platform's conversation.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from crm_sync import clock
+from crm_sync.closure import CONVERSATION, Event, EventStatus, Facts, Person
+from crm_sync.genesys import conversations, details, fields, kinds
+from crm_sync.genesys.payload import Decoded, Unreadable, decode
+
+AHEAD = timedelta(minutes=10)
+"""How far an event's time may lie after our receipt."""
+
+_ORGANIZATION = re.compile(r"aws\.partner/genesys\.com/cloud/(?P<id>[^/]+)/")
+_WRAPPERS = ("conversation", "data", "eventBody")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What is known of a body beside its bytes: how and when it came, and whose it may only be (None: anybody's)."""
+
+    source: str
+    received_at: datetime
+    organization_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """An event's own object, taken out of what it was wrapped in."""
+
+    data: Mapping[str, Any]
+    kind: str | None = None
+    topic_id: str | None = None
+    organization_id: str | None = None
+    trace_id: str | None = None
+
+
+def parse(body: bytes, context: Context) -> tuple[list[Event], bool]:
+    """Return the events of a body, in its order, and whether it was an array of them."""
+    try:
+        decoded = decode(body)
+    except Unreadable as error:
+        return [_kept(body, context, EventStatus.QUARANTINED, str(error))], False
+    if isinstance(decoded.value, list):
+        return [_parse_one(_dump(item), item, decoded, context) for item in decoded.value], True
+    return [_parse_one(body, decoded.value, decoded, context)], False
+
+
+def _parse_one(body: bytes, value: Any, decoded: Decoded, context: Context) -> Event:
+    try:
+        found = _find(value)
+        if found is None:
+            return _kept(body, context, EventStatus.IGNORED, "not an event that tells of a conversation")
+        if context.organization_id and found.organization_id not in (None, context.organization_id):
+            raise Unreadable("the event is of another organization")
+        return _event(body, found, decoded, context)
+    except Unreadable as error:
+        return _kept(body, context, EventStatus.QUARANTINED, str(error))
+
+
+def _find(value: Any) -> _Found | None:
+    match value:
+        case {"detail-type": str(topic), "detail": dict(detail)}:
+            return _unwrap(value, topic, detail)
+        case {"topicName": str(topic), "eventBody": dict(data)} if named := kinds.of_topic(topic):
+            return _Found(data=data, kind=named[1], topic_id=named[0])
+        case {"conversationId": _, "eventTime": _}:
+            named = kinds.of_topic(fields.text(value, "topicName", 1000) or "")
+            return _Found(data=value, kind=named[1] if named else None, topic_id=named[0] if named else None)
+        case {"eventTime": _, "participantId": _} | {"eventTime": _, "sessionId": _}:
+            raise Unreadable("an event without conversationId")
+        case {"conversationId": _, "participantId": _} | {"conversationId": _, "sessionId": _}:
+            raise Unreadable("an event without eventTime")
+        case {"id": _, "participants": _} | {"id": _, "state": _} | {"id": _, "endTime": _}:
+            return _Found(data=value, kind="conversation")
+        case dict():
+            wrapped = (value.get(name) for name in _WRAPPERS)
+            return next((_find(inner) for inner in wrapped if isinstance(inner, dict)), None)
+    return None
+
+
+def _unwrap(envelope: Mapping[str, Any], topic: str, detail: dict[str, Any]) -> _Found | None:
+    """Return what an EventBridge envelope holds. Its own id and time are the delivery's, not the event's."""
+    inner = _find(detail)
+    if inner is None:
+        return None
+    named = kinds.of_topic(topic)
+    owner = _ORGANIZATION.match(fields.text(envelope, "source", 1000) or "")
+    return replace(
+        inner,
+        kind=inner.kind or (named[1] if named else None),
+        organization_id=owner["id"] if owner else None,
+        trace_id=fields.text(envelope, "id"),
+    )
+
+
+def _event(body: bytes, found: _Found, decoded: Decoded, context: Context) -> Event:
+    if found.kind == "conversation":
+        return _conversation(body, found, decoded, context)
+    data = found.data
+    conversation_id = fields.identifier(data, "conversationId")
+    if conversation_id is None:
+        raise Unreadable("an event without conversationId")
+    if found.topic_id not in (None, "{id}") and str(found.topic_id).lower() != conversation_id.lower():
+        raise Unreadable("the topic names another conversation than the event")
+    at = fields.instant(data, "eventTime", not_after=context.received_at + AHEAD)
+    if at is None:
+        raise Unreadable("an event without eventTime")
+    kind = found.kind or kinds.of_keys(data)
+    key = _business_key(conversation_id, kind, data, at)
+    if kind not in kinds.MERGED:
+        return _kept(body, context, EventStatus.IGNORED, f"nothing is read from {kind[:100]}", conversation_id)
+    facts = details.facts_of(kind, data, at=at, key=key)
+    return Event(
+        dedupe_key=key,
+        status=EventStatus.ACCEPTED,
+        kind=kind,
+        body=body,
+        source=context.source,
+        received_at=context.received_at,
+        conversation_id=conversation_id,
+        organization_id=found.organization_id or context.organization_id,
+        occurred_at=at,
+        trace_id=found.trace_id,
+        facts=_with_circumstances(facts, context, decoded),
+        people=_people(facts, details.addresses(data)[0]),
+    )
+
+
+def _conversation(body: bytes, found: _Found, decoded: Decoded, context: Context) -> Event:
+    conversation_id = fields.identifier(found.data, "id")
+    if conversation_id is None:
+        raise Unreadable("a conversation without id")
+    at = conversations.newest_instant(found.data, not_after=context.received_at + AHEAD)
+    key = f"{conversation_id}/conversation/{hashlib.sha256(_canonical(found.data)).hexdigest()}"
+    facts = conversations.facts_of(found.data, at=at, key=key)
+    return Event(
+        dedupe_key=key,
+        status=EventStatus.ACCEPTED,
+        kind="conversation",
+        body=body,
+        source=context.source,
+        received_at=context.received_at,
+        conversation_id=conversation_id,
+        organization_id=found.organization_id or context.organization_id,
+        occurred_at=at,
+        trace_id=found.trace_id,
+        facts=_with_circumstances(facts, context, decoded),
+        people=_people(facts, conversations.customer_id(found.data)),
+    )
+
+
+def _business_key(conversation_id: str, kind: str, data: Mapping[str, Any], at: datetime) -> str:
+    """Return what two notifications of one event have in common; the envelope's id is not among it.
+
+    AWS keeps the envelope's id when it redelivers, but a second publication by Genesys need not.
+    """
+    leg = fields.identifier(data, "sessionId") or fields.identifier(data, "participantId") or ""
+    key = f"{conversation_id}/{kind}/{leg}/{clock.to_ms(at)}"
+    if kind == "attributes":
+        key += "/" + hashlib.sha256(_canonical(fields.mapping(data, "attributes"))).hexdigest()[:32]
+    return key
+
+
+def _with_circumstances(facts: Facts, context: Context, decoded: Decoded) -> Facts:
+    """Add what surrounds the event: whose it may only be, and whether its text had to be altered.
+
+    The organization that an envelope names is not among it: the same event comes bare, too, and which of the two
+    arrived first must not show in the closure.
+    """
+    about: dict[str, Any] = {}
+    if context.organization_id is not None:
+        about["organization_id"] = ["", context.organization_id]
+    if decoded.altered:
+        about["text_altered"] = ["", True]
+    return {**facts, CONVERSATION: {**facts.get(CONVERSATION, {}), **about}} if about else facts
+
+
+def _people(facts: Facts, address: str | None) -> tuple[Person, ...]:
+    people = {Person(kind="contact", value=contact) for contact in facts.get("+external_contact_ids", {})}
+    if address is not None and len(address) <= fields.ID_LENGTH * 2:
+        people.add(_person(address))
+    return tuple(sorted(people, key=lambda person: (person.kind, person.value)))
+
+
+def _person(address: str) -> Person:
+    digits = re.sub(r"[\s().-]", "", address)
+    if re.fullmatch(r"\+?[0-9]{7,15}", digits):
+        return Person(kind="phone", value=digits)
+    if "@" in address:
+        return Person(kind="email", value=address.casefold())
+    return Person(kind="address", value=address)
+
+
+def _kept(body: bytes, context: Context, status: EventStatus, reason: str, conversation_id: str | None = None) -> Event:
+    """Return an event that is stored as it came, and changes nothing."""
+    return Event(
+        dedupe_key=f"body/{hashlib.sha256(body).hexdigest()}",
+        status=status,
+        kind="unknown",
+        reason=reason,
+        body=body,
+        source=context.source,
+        received_at=context.received_at,
+        conversation_id=conversation_id,
+    )
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,109 @@
+"""How a conversation was resolved: Genesys Cloud never says it, so it is decided from the signals we have.
+
+The signals are ranked, the first that speaks decides, and a later and better one corrects it:
+
+    1  wrap-up code in the configured map             final unless provisional
+    2  resolution status in a payload or attribute    final when its word is known
+    3  outcome or exit of a bot flow                  never final: a person may still take over
+    -  nothing but a disconnect                       unknown, pending
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Our words for how a conversation was resolved."""
+
+    RESOLVED = "resolved"
+    UNRESOLVED = "unresolved"
+    ESCALATED = "escalated"
+    TRANSFERRED = "transferred"
+    ABANDONED = "abandoned"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A status with where it came from, the vendor's own words, and whether it can still change by itself."""
+
+    status: Status
+    source: str | None = None
+    reason: str | None = None
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionMap:
+    """What an organisation's own words mean: its wrap-up codes (by id) and its resolution words (lower case).
+
+    `grace` is how long after the end of a conversation readers are told that a resolution may still come.
+    """
+
+    wrapup_codes: Mapping[str, Status] = field(default_factory=dict)
+    words: Mapping[str, Status] = field(default_factory=lambda: {"resolved": Status.RESOLVED})
+    attribute: str = "resolutionStatus"
+    grace: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """The newest thing that each source has said about one conversation."""
+
+    wrapup_code: str | None = None
+    payload_word: str | None = None
+    attribute_word: str | None = None
+    flow_outcome: str | None = None
+    flow_exit: str | None = None
+    disconnect: str | None = None
+    agent_took_part: bool = False
+
+
+PENDING = Resolution(status=Status.UNKNOWN)
+
+
+def decide(signals: Signals, known: ResolutionMap) -> Resolution:
+    """Return the resolution by the first rank that speaks; `PENDING`-like when none does."""
+    return (
+        _by_wrapup(signals, known)
+        or _by_word("payload", signals.payload_word, known)
+        or _by_word("attribute", signals.attribute_word, known)
+        or _by_flow(signals)
+        or _by_disconnect(signals)
+    )
+
+
+def _by_wrapup(signals: Signals, known: ResolutionMap) -> Resolution | None:
+    code = signals.wrapup_code
+    if code is None or (status := known.wrapup_codes.get(code)) is None:
+        return None
+    return Resolution(status=status, source="wrapup_code", reason=code, is_final=True)
+
+
+def _by_word(source: str, word: str | None, known: ResolutionMap) -> Resolution | None:
+    if word is None:
+        return None
+    status = known.words.get(word.strip().casefold())
+    if status is None:
+        # Somebody did say it, in a word that nobody has explained to us: guessing on would be worse.
+        return Resolution(status=Status.UNKNOWN, source=source, reason=word)
+    return Resolution(status=status, source=source, reason=word, is_final=True)
+
+
+def _by_flow(signals: Signals) -> Resolution | None:
+    outcome, exit_reason = signals.flow_outcome, signals.flow_exit
+    if outcome == "SUCCESS" and not signals.agent_took_part:
+        return Resolution(status=Status.RESOLVED, source="flow_outcome", reason="SUCCESS")
+    if outcome == "FAILURE":
+        return Resolution(status=Status.UNRESOLVED, source="flow_outcome", reason="FAILURE")
+    if exit_reason is not None and exit_reason.startswith(("FLOW_ERROR_", "RECOGNITION_FAILURE_")):
+        return Resolution(status=Status.UNRESOLVED, source="flow_exit", reason=exit_reason)
+    return None
+
+
+def _by_disconnect(signals: Signals) -> Resolution:
+    if signals.disconnect is None:
+        return PENDING
+    return Resolution(status=Status.UNKNOWN, source="disconnect", reason=signals.disconnect)

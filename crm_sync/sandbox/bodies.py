@@ -1,0 +1,31 @@
+"""The bodies of requests, read or refused in the pretend Genesys Cloud's own words."""
+
+from typing import TypeVar
+
+from flask import request
+from pydantic import ValidationError
+
+from crm_sync.sandbox.faults import Order
+from crm_sync.sandbox.problems import Problem
+from crm_sync.sandbox.wire import JSONObject, MalformedBody, read_object
+
+T = TypeVar("T", bound=Order)
+
+
+def json_body() -> JSONObject:
+    """Return the JSON object that was sent; raises Problem 415 or 400."""
+    if not request.is_json:
+        raise Problem(415, "The body must be application/json.")
+    try:
+        return read_object(request.get_data())
+    except MalformedBody as error:
+        raise Problem(400, str(error)) from None
+
+
+def order_body(shape: type[T]) -> T:
+    """Return what is asked of the control API; an empty body asks for the defaults. Raises Problem 400."""
+    try:
+        return shape.model_validate_json(request.get_data() or b"{}")
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise Problem(400, "; ".join(faults)) from None

@@ -1,0 +1,43 @@
+"""JSON as both pretend systems read and write it: strict on the way in, compact UTF-8 on the way out."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeAlias
+
+JSONObject: TypeAlias = dict[str, Any]
+
+
+class MalformedBody(ValueError):
+    """The body is not a JSON object."""
+
+
+def read_object(body: bytes) -> JSONObject:
+    """Return the JSON object in a body; raises MalformedBody for anything else, also for NaN and half a surrogate."""
+    try:
+        value = json.loads(body, parse_constant=_refuse)
+        compact(value)
+    except (ValueError, RecursionError):
+        raise MalformedBody("The body is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise MalformedBody("The body is not a JSON object.")
+    return value
+
+
+def compact(value: Any) -> bytes:
+    """Return a value as JSON without blanks, in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def read_instant(text: Any) -> datetime | None:
+    """Return the instant of an RFC 3339 text in UTC, or None for what is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+        return None if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

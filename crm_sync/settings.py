@@ -1,0 +1,345 @@
+"""The settings of crm-sync, checked once at start: the environment first, then crm-sync.toml, then defaults."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from crm_sync import closure, logs, settings_sources
+from crm_sync.errors import SettingsError
+from crm_sync.resolution import ResolutionMap, Status
+from crm_sync.settings_sources import Sources
+
+SHORTEST_SECRET = 16
+"""Genesys Cloud's own rule for a secret that signs is "longer than 15 characters"."""
+
+_DEFAULT_REGION = "mypurecloud.com"
+_REGION = re.compile(r"(?!api\.|login\.|apps\.)[a-z0-9-]+(\.[a-z0-9-]+)+")
+
+
+def _web_address(url: str) -> str:
+    """Return the URL without a slash at its end."""
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or re.search(r"[\s?#@\x00-\x20]", url):
+        raise ValueError("must be an absolute http or https URL without a user, a query or a fragment")
+    return url.rstrip("/")
+
+
+def _known_source(name: str) -> str:
+    known = (*closure.FIELDS, "version")
+    if name in known or (name.startswith("attributes.") and name != "attributes."):
+        return name
+    raise ValueError(f"is no field of a closure; {settings_sources.suggestion(name, known)}")
+
+
+def _offered(registration: Any) -> Any:
+    if registration == "trigger":
+        raise ValueError("is trigger, which this version does not offer yet; use webhook or none")
+    return registration
+
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class GenesysSettings(_Table):
+    """How to reach Genesys Cloud; the addresses follow from the region unless they are given."""
+
+    client_id: Text | None = None
+    client_secret: SecretStr | None = Field(default=None, min_length=1)
+    region: str = _DEFAULT_REGION
+    api_url: WebAddress = ""
+    login_url: WebAddress = ""
+    registration: Annotated[Literal["webhook", "none"], BeforeValidator(_offered)] = "none"
+    organization_id: Text | None = None
+    webhook_name: Text = "CRM Termination Sync"
+
+    @property
+    def token_url(self) -> str:
+        """Where an access token is asked for."""
+        return f"{self.login_url}/oauth/token"
+
+    @field_validator("region")
+    @classmethod
+    def _is_domain(cls, region: str) -> str:
+        if not _REGION.fullmatch(region):
+            raise ValueError("must be the bare domain of a region, such as mypurecloud.com or mypurecloud.ie")
+        return region
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        region = given.get("region", _DEFAULT_REGION)
+        has_credentials = bool(given.get("client_id") and given.get("client_secret"))
+        derived: dict[str, Any] = {"registration": "webhook" if has_credentials else "none"}
+        if isinstance(region, str) and _REGION.fullmatch(region):
+            # Who says where the API is, means its tokens too: the credentials must not go to another host.
+            derived |= {
+                "api_url": f"https://api.{region}",
+                "login_url": given.get("api_url", f"https://login.{region}"),
+            }
+        return derived | given
+
+
+class ReceiveSettings(_Table):
+    """Limits of the webhook. The feed of closures relies on no intake lasting longer than 15 seconds."""
+
+    max_body_bytes: Count = 262_144
+    body_deadline_seconds: Count = 10
+    commit_deadline_seconds: Annotated[int, Field(strict=True, ge=1, le=15)] = 10
+
+
+class ResolutionSettings(_Table):
+    """What the organisation's own wrap-up codes and words mean. The word "resolved" is known unless it is redefined."""
+
+    wrapup_codes: dict[str, Status] = Field(default_factory=dict)
+    words: dict[str, Status] = Field(default_factory=dict, validate_default=True)
+    attribute: Text = "resolutionStatus"
+    grace_minutes: Annotated[int, Field(strict=True, ge=0)] = 10
+
+    def as_map(self) -> ResolutionMap:
+        """Return the map that `closure.derive` takes."""
+        return ResolutionMap(
+            wrapup_codes=self.wrapup_codes,
+            words=self.words,
+            attribute=self.attribute,
+            grace=timedelta(minutes=self.grace_minutes),
+        )
+
+    @field_validator("words")
+    @classmethod
+    def _folded(cls, given: dict[str, Status]) -> dict[str, Status]:
+        words: dict[str, Status] = {}
+        for word, status in given.items():
+            folded = word.strip().casefold()
+            if words.setdefault(folded, status) is not status:
+                raise ValueError(f"explains {folded!r} twice and differently; keep one (capitals do not matter)")
+        return {"resolved": Status.RESOLVED} | words
+
+
+class SessionSettings(_Table):
+    """Thresholds and limits of the virtual-agent sessions that we start."""
+
+    max_turns: Count = 10
+    confidence_min: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.6
+    sentiment_min: Annotated[float, Field(strict=True, ge=-1, le=1)] = -0.5
+    human_queue_id: Text | None = None
+    max_concurrent: Count = 5
+    max_attribute_bytes: Count = 40_960
+
+
+class WorkerSettings(_Table):
+    """How long a worker may hold a delivery, and how long one push may last."""
+
+    lease_seconds: Count = 60
+    push_deadline_seconds: Count = 20
+
+    @model_validator(mode="after")
+    def _push_fits(self) -> "WorkerSettings":
+        if self.push_deadline_seconds >= self.lease_seconds:
+            raise ValueError("lets a push outlive its lease; make push_deadline_seconds less than lease_seconds")
+        return self
+
+
+class FieldRule(_Table):
+    """What one CRM field is filled with: a closure field (through a map, with a default), or a constant.
+
+    None means "not given": TOML has no null. In the settings file `source` is called `from`.
+    """
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    source: Annotated[str, AfterValidator(_known_source)] | None = Field(default=None, validation_alias="from")
+    map: dict[str, JsonValue] = Field(default_factory=dict)
+    default: JsonValue = None
+    constant: JsonValue = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfolded(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"from": given}
+        if not isinstance(given, dict | FieldRule):
+            raise ValueError("must be the name of a closure field in quotes, or a table with from or constant")
+        return given
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> "FieldRule":
+        if (self.source is None) == (self.constant is None):
+            raise ValueError("needs either from or constant; give one of them")
+        if self.constant is not None and (self.map or self.default is not None):
+            raise ValueError("has a constant beside map or default; remove them")
+        return self
+
+
+class TargetSettings(_Table):
+    """A configured CRM. `options` are the adapter's own; `secrets` is what `${NAME}` stood for in them."""
+
+    adapter: Text
+    batch: Count | None = None
+    concurrency: Count = 2
+    options: dict[str, JsonValue] = Field(default_factory=dict, repr=False)
+    fields: dict[str, FieldRule] = Field(default_factory=dict)
+    secrets: tuple[SecretStr, ...] = ()
+
+
+class Settings(_Table):
+    """All settings. `repr` shows no secret."""
+
+    database_url: str = Field(repr=False)
+    genesys: GenesysSettings = GenesysSettings()
+    public_url: WebAddress | None = None
+    webhook_secrets: tuple[SecretStr, ...] = ()
+    log_format: Literal["text", "json"] = "text"
+    port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = 8000
+    receive: ReceiveSettings = ReceiveSettings()
+    resolution: ResolutionSettings = ResolutionSettings()
+    sessions: SessionSettings = SessionSettings()
+    worker: WorkerSettings = WorkerSettings()
+    targets: dict[str, TargetSettings] = Field(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], *, cwd: Path) -> "Settings":
+        """Return the settings; raises SettingsError with every fault, each a sentence that quotes no value."""
+        sources = settings_sources.read(environ, cwd=cwd)
+        faults = list(sources.faults)
+        if sources.file_was_read:
+            faults += settings_sources.contradictions(sources)
+        try:
+            settings = cls.model_validate(sources.values)
+        except ValidationError as invalid:
+            errors = invalid.errors(include_url=False, include_input=False)
+            faults += [settings_sources.explained(error, sources, _known_keys(error["loc"])) for error in errors]
+        if faults:
+            # Raised out here, so that no traceback carries what pydantic was given.
+            raise SettingsError(faults)
+        settings._warnings = tuple(_doubts(settings, sources))
+        return settings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works but is probably not meant, one sentence each."""
+        return self._warnings
+
+    def require_for_web(self) -> None:
+        """Raise SettingsError unless the webhook can tell Genesys Cloud from a stranger."""
+        if not self.webhook_secrets:
+            raise SettingsError(
+                [
+                    "WEBHOOK_SECRETS is not set, so no event could be verified; set it (or WEBHOOK_SECRETS_FILE) to "
+                    f"one or more secrets of at least {SHORTEST_SECRET} characters, separated by commas."
+                ]
+            )
+
+    def secret_values(self) -> frozenset[str]:
+        """Return every secret in these settings as plain text, for `logs.hide`."""
+        held = [self.genesys.client_secret, *self.webhook_secrets]
+        held += [secret for target in self.targets.values() for secret in target.secrets]
+        values = {secret.get_secret_value() for secret in held if secret is not None}
+        password = urlsplit(self.database_url).password or ""
+        values |= {password, unquote(password)}
+        for target in self.targets.values():
+            values |= set(_secret_options(target.options))
+        return frozenset(values - {""})
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_understood(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        match scheme:
+            case "postgres" | "postgresql" | "postgresql+psycopg" if rest:
+                try:
+                    _ = urlsplit(url).port
+                except ValueError:
+                    message = "cannot be taken apart; percent-encode special characters in its user and password"
+                    raise ValueError(message) from None
+                return f"postgresql+psycopg://{rest}"
+            case "sqlite" if rest.startswith("/") and rest not in ("/", "/:memory:") and "?" not in rest:
+                return url
+        raise ValueError("must begin with postgresql:// or be sqlite:/// and the path of a file, without options")
+
+    @field_validator("webhook_secrets", mode="before")
+    @classmethod
+    def _separated(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return [secret for part in given.split(",") if (secret := part.strip())]
+        return given
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _are_long(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        short = [str(number) for number, secret in enumerate(secrets, start=1) if len(secret) < SHORTEST_SECRET]
+        if short:
+            raise ValueError(
+                f"has a secret (number {', '.join(short)}) of fewer than {SHORTEST_SECRET} characters, which Genesys "
+                "Cloud refuses; make it longer"
+            )
+        return secrets
+
+
+def _doubts(settings: Settings, sources: Sources) -> Iterator[str]:
+    genesys = settings.genesys
+    if genesys.registration == "none" and not sources.has("genesys", "registration"):
+        yield (
+            "No webhook is registered with Genesys Cloud, for GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set; "
+            "set them, or GENESYS_REGISTRATION=none if that is meant."
+        )
+    addresses = {"PUBLIC_URL": settings.public_url}
+    addresses |= {"GENESYS_API_URL": genesys.api_url, "GENESYS_LOGIN_URL": genesys.login_url}
+    for name, url in addresses.items():
+        if url and urlsplit(url).scheme == "http" and not _is_loopback(urlsplit(url).hostname or ""):
+            yield f"{name} is plain http, which others on the way can read and change; use https."
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _secret_options(options: Mapping[str, JsonValue]) -> Iterator[str]:
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from _secret_options(value)
+        elif isinstance(value, str) and logs.is_sensitive(key) and "://" not in value:
+            yield value
+
+
+def _known_keys(place: settings_sources.Place) -> list[str]:
+    """Return the keys that fit the table in which the last part of the place stands."""
+    model: type[BaseModel] = Settings
+    if place[0] == "targets":
+        model = FieldRule
+    elif len(place) > 1 and isinstance(table := Settings.model_fields[str(place[0])].default, BaseModel):
+        model = type(table)
+    return [str(known.validation_alias or name) for name, known in model.model_fields.items()]

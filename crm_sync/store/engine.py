@@ -1,0 +1,202 @@
+"""The database: one engine per process, with the settings that make an acknowledged event durable."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.pool import QueuePool
+
+from crm_sync.errors import SetupError, Unavailable
+
+try:
+    import pysqlite3.dbapi2 as _pysqlite3
+except ImportError:  # There is no wheel for every platform; the version rule below decides what is safe.
+    _pysqlite3 = None
+
+Result = TypeVar("Result")
+
+# Set for each writing transaction, not for the session, since a transaction pooler may hand us any session.
+_POSTGRESQL_WRITE = text(
+    "SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '5s', true),"
+    " set_config('lock_timeout', '2s', true), set_config('idle_in_transaction_session_timeout', '10s', true)"
+)
+
+
+class Database:
+    """A pool of connections with short transactions; safe to share between threads and greenlets.
+
+    `read` and `write` raise `Unavailable` when the database cannot be reached, is busy for too long, or cannot
+    commit; anything else that a driver raises is a bug and passes through.
+    """
+
+    def __init__(self, url: str, *, busy_seconds: float = 30.0, pool_size: int = 10) -> None:
+        self.url = make_url(url)
+        self.is_postgresql = self.url.get_backend_name() == "postgresql"
+        self.engine = _postgresql(url, pool_size) if self.is_postgresql else _sqlite(url, busy_seconds, pool_size)
+        self._offload: Callable[[Callable[[], Any]], Any] | None = None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one state of the database and changes nothing."""
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is committed, durably, when the block ends without an exception."""
+        with _translated(), self.engine.connect() as connection:
+            connection = connection.execution_options(crm_sync_writes=True)
+            with connection.begin():
+                if self.is_postgresql:
+                    connection.execute(_POSTGRESQL_WRITE)
+                yield connection
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Run database work where it stalls nobody else: under gevent, SQLite's goes to the hub's thread pool."""
+        if self._offload is None:
+            return work()
+        return self._offload(work)  # type: ignore[no-any-return]  # gevent's pool is untyped
+
+    def use_gevent_pool(self) -> None:
+        """Send the work given to `run` to native threads. SQLite's C code never yields to other greenlets."""
+        if self.is_postgresql:
+            return
+        from gevent.threadpool import ThreadPool
+
+        pool = ThreadPool(8)
+        self._offload = pool.apply
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.engine.dispose()
+
+
+def sqlite_module() -> ModuleType:
+    """Return the SQLite driver: the `pysqlite3` wheel where there is one, else Python's own."""
+    return _pysqlite3 or sqlite3
+
+
+def is_wal_safe(version: tuple[int, ...]) -> bool:
+    """Tell whether two processes may write one WAL database with this SQLite version.
+
+    3.7.0 to 3.51.2 can lose a commit when two connections checkpoint at once. Fixed in 3.51.3, with backports in
+    3.44.6 and 3.50.7; 3.52.0 was withdrawn.
+    """
+    if version[:2] == (3, 44):
+        return version >= (3, 44, 6)
+    if version[:2] == (3, 50):
+        return version >= (3, 50, 7)
+    return version >= (3, 51, 3) and version[:3] != (3, 52, 0)
+
+
+def check_durability(database: Database) -> list[str]:
+    """Return warnings about settings that weaken durability; raises SetupError where an ack would be a lie."""
+    if database.is_postgresql:
+        with database.read() as connection:
+            shown = {name: connection.scalar(text(f"SHOW {name}")) for name in ("fsync", "full_page_writes")}
+        if shown["fsync"] == "off":
+            raise SetupError("PostgreSQL runs with fsync=off and would lose acknowledged events: switch it on.")
+        if shown["full_page_writes"] == "off":
+            return ["PostgreSQL runs with full_page_writes=off: a power loss may tear pages. Switch it on."]
+        return []
+    with database.read() as connection:
+        mode = connection.scalar(text("PRAGMA journal_mode"))
+        level = connection.scalar(text("PRAGMA synchronous"))
+    wanted = ("wal", 2) if is_wal_safe(sqlite_module().sqlite_version_info) else ("delete", 3)
+    if (mode, level) != wanted:
+        raise SetupError(
+            f"SQLite runs with journal_mode={mode}, synchronous={level} where {wanted[0]}, {wanted[1]} is needed:"
+            " keep the database on a local disk."
+        )
+    if wanted[0] == "delete":
+        return [
+            f"SQLite {sqlite_module().sqlite_version} may lose commits in WAL mode, so the slower rollback journal is"
+            " used: install the pysqlite3 wheel, or SQLite 3.51.3 or later."
+        ]
+    return []
+
+
+def require_cooperative_driver() -> None:
+    """Refuse to run under gevent with a PostgreSQL driver that waits in C, which stalls all requests.
+
+    psycopg chooses how it waits when it is imported, and waits in Python only after gevent's patching.
+    """
+    from psycopg import waiting
+
+    if waiting.wait.__module__ != waiting.__name__:
+        raise SetupError("psycopg was imported before gevent patched the process: start the service with crm-sync web.")
+
+
+def _postgresql(url: str, pool_size: int) -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "options": "-c timezone=UTC",
+            "application_name": f"crm-sync {os.getpid()}",
+        },
+    )
+
+
+def _sqlite(url: str, busy_seconds: float, pool_size: int) -> Engine:
+    path = make_url(url).database
+    if not path or path == ":memory:":
+        raise SetupError("DATABASE_URL names an SQLite database in memory: give it a file, sqlite:////path/to/file.db.")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    module = sqlite_module()
+    safe = is_wal_safe(module.sqlite_version_info)
+    engine = create_engine(
+        url,
+        module=module,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        connect_args={"timeout": busy_seconds, "check_same_thread": False},
+    )
+    first = threading.Lock()
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # We say BEGIN ourselves, below.
+        with first:  # Two connections that switch a new file to WAL at once meet a lock that no timeout covers.
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if safe else 'DELETE'}")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if safe else 'EXTRA'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A read lock that must become a write lock can fail at once, whatever the timeout.
+        writes = connection.get_execution_options().get("crm_sync_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise Unavailable("The database has no free connection.") from error
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable("The database cannot be reached or cannot commit.") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("The connection to the database was lost.") from error
+        raise

@@ -1,0 +1,255 @@
+"""The one door in: an event, the closure it changes, and what is thereby owed, in one transaction.
+
+The webhook, a replay and a reconciliation all come through `Inbox.record`.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, text
+
+from crm_sync import clock
+from crm_sync.closure import FIELDS, Closure, Event, EventStatus, Facts, derive, merge
+from crm_sync.errors import Unavailable
+from crm_sync.resolution import ResolutionMap
+from crm_sync.store import bulk
+from crm_sync.store.engine import Database
+from crm_sync.store.tables import ClosureRow, EventRow, PersonRow
+
+CHANNEL = "crm_sync_deliveries"
+LONGEST_SECONDS = 12.0
+"""An intake that takes longer is rolled back: incremental readers count on none that commits after 15 s."""
+
+_EVENTS, _CLOSURES, _PEOPLE = (row.metadata.tables[row.__tablename__] for row in (EventRow, ClosureRow, PersonRow))
+_EVENT_COLUMNS = (
+    "event_id", "dedupe_key", "status", "reason", "kind", "source", "conversation_id", "organization_id",
+    "occurred_at", "received_at", "trace_id", "body",
+)  # fmt: skip
+_CLOSURE_COLUMNS = (*FIELDS, "facts", "digest", "version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of one event, in the words of the webhook's answer."""
+
+    event_id: str
+    status: EventStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    facts: Facts
+    digest: str
+    version: int
+
+
+class Inbox:
+    """Where events are recorded. Holds no state but the database and the resolution map."""
+
+    def __init__(self, database: Database, resolution_map: ResolutionMap) -> None:
+        self._database = database
+        self._resolution_map = resolution_map
+
+    def record(self, events: Sequence[Event], *, again: bool = False) -> list[Recorded]:
+        """Store these events in one transaction, committed when this returns; one answer for each, in their order.
+
+        With `again` an event that is already stored is merged once more, which changes nothing unless we have since
+        learnt to read more in it. Raises `Unavailable` when the database cannot commit; then nothing is stored.
+        """
+        started = clock.monotonic()
+        with self._database.write() as connection:
+            fresh = _insert_events(connection, events)
+            answers = _answers(events, fresh)
+            merged = [e for e in events if e.status is EventStatus.ACCEPTED and (again or e.event_id in fresh)]
+            if merged:
+                self._merge(connection, merged)
+            if clock.monotonic() - started > LONGEST_SECONDS:
+                raise Unavailable("The database was too slow to store the event.")
+        return answers
+
+    def _merge(self, connection: Connection, events: Sequence[Event]) -> None:
+        added: dict[str, Facts] = defaultdict(dict)
+        for event in events:
+            if event.conversation_id is not None:
+                added[event.conversation_id] = merge(added[event.conversation_id], event.facts)
+        # In one order everywhere, or two groups that touch the same conversations would wait for each other.
+        conversations = sorted(added)
+        _insert_missing(connection, conversations)
+        known, now_ms = _lock(connection, conversations)
+        changed = []
+        for conversation_id in conversations:
+            held = known[conversation_id]
+            facts = merge(held.facts, added[conversation_id])
+            if facts != held.facts:
+                closure = derive(conversation_id, facts, self._resolution_map)
+                changed.append(_as_row(closure, facts, held, now_ms))
+        if changed:
+            _update(connection, changed)
+        raised = [row for row in changed if row["version"] > known[row["conversation_id"]].version]
+        if raised:
+            owe(connection, raised)
+        _insert_people(connection, events)
+
+
+def owe(connection: Connection, closures: Sequence[dict[str, Any]]) -> None:
+    """Owe each of these versions to every target that is to hear of it, and wake the workers at the commit.
+
+    A closed conversation is owed to each target that is not retired; one that is open, only to those that were
+    already told of it. A delivery that waits keeps its due time, or an update would defeat its back-off.
+    """
+    source, parameters = bulk.rows(connection, _CLOSURES, ("conversation_id", "version", "closed"), closures)
+    now = bulk.now_sql(connection)
+    greatest = "greatest" if connection.dialect.name == "postgresql" else "max"
+    connection.execute(
+        text(f"""
+            INSERT INTO deliveries (target_id, conversation_id, state, desired_version, due_at, attempts, lost_leases,
+                                    push_again, redelivery, created_at, updated_at)
+            SELECT t.id, r.conversation_id, 'pending', r.version, {now}, 0, 0, false, 0, {now}, {now}
+            FROM {source} CROSS JOIN targets AS t
+            WHERE (r.closed AND t.state <> 'retired') OR EXISTS (
+                SELECT 1 FROM deliveries AS d WHERE d.target_id = t.id AND d.conversation_id = r.conversation_id)
+            ORDER BY r.conversation_id, t.id
+            ON CONFLICT (target_id, conversation_id) DO UPDATE SET
+                desired_version = {greatest}(deliveries.desired_version, excluded.desired_version),
+                due_at = CASE WHEN deliveries.state = 'pending' THEN deliveries.due_at ELSE excluded.due_at END,
+                attempts = CASE WHEN deliveries.state = 'pending' THEN deliveries.attempts ELSE 0 END,
+                lost_leases = CASE WHEN deliveries.state = 'pending' THEN deliveries.lost_leases ELSE 0 END,
+                state = 'pending',
+                updated_at = excluded.updated_at
+        """),
+        parameters,
+    )
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
+
+
+def _insert_events(connection: Connection, events: Sequence[Event]) -> set[str]:
+    """Insert what is new and return its ids; the unique key decides, not a query before the insert."""
+    by_id = {event.event_id: event for event in reversed(events)}
+    # SQLite's rows travel as JSON, which not every body survives: those few are written on their own.
+    is_sqlite = connection.dialect.name != "postgresql"
+    odd = {key: event.body for key, event in by_id.items() if is_sqlite and not _is_text(event.body)}
+    records = [_event_row(by_id[key]) | ({"body": b""} if key in odd else {}) for key in sorted(by_id)]
+    source, parameters = bulk.rows(connection, _EVENTS, _EVENT_COLUMNS, records)
+    listed = ", ".join(_EVENT_COLUMNS)
+    inserted = connection.execute(
+        text(
+            f"INSERT INTO events ({listed}) SELECT {listed} FROM {source} WHERE true"
+            " ON CONFLICT DO NOTHING RETURNING event_id"
+        ),
+        parameters,
+    )
+    fresh = set(inserted.scalars())
+    for key in fresh & odd.keys():
+        connection.execute(_EVENTS.update().where(_EVENTS.c.event_id == key).values(body=odd[key]))
+    return fresh
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "dedupe_key": event.dedupe_key,
+        "status": str(event.status),
+        "reason": event.reason,
+        "kind": event.kind,
+        "source": event.source,
+        "conversation_id": event.conversation_id,
+        "organization_id": event.organization_id,
+        "occurred_at": event.occurred_at,
+        "received_at": event.received_at,
+        "trace_id": event.trace_id,
+        "body": event.body,
+    }
+
+
+def _is_text(body: bytes) -> bool:
+    """Tell whether a body survives as text in a JSON document."""
+    try:
+        return "\0" not in body.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _answers(events: Sequence[Event], fresh: set[str]) -> list[Recorded]:
+    answered: set[str] = set()
+    answers = []
+    for event in events:
+        is_first = event.event_id in fresh and event.event_id not in answered
+        answered.add(event.event_id)
+        status = event.status if is_first else EventStatus.DUPLICATE
+        answers.append(Recorded(event_id=event.event_id, status=status))
+    return answers
+
+
+def _insert_missing(connection: Connection, conversations: Sequence[str]) -> None:
+    """Make sure that each row exists: locking a row that does not exist locks nothing."""
+    nothing = _as_columns(Closure(conversation_id=""))
+    records = [nothing | {"conversation_id": c, "facts": {}, "digest": "", "version": 0} for c in conversations]
+    source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
+    listed = ", ".join(_CLOSURE_COLUMNS)
+    now = bulk.now_sql(connection)
+    connection.execute(
+        text(f"INSERT INTO closures ({listed}, created_at, updated_at) SELECT {listed}, {now}, {now}"
+             f" FROM {source} WHERE true ORDER BY r.conversation_id ON CONFLICT DO NOTHING"),
+        parameters,
+    )  # fmt: skip
+
+
+def _lock(connection: Connection, conversations: Sequence[str]) -> tuple[dict[str, _Known], int]:
+    c = _CLOSURES.c
+    rows = connection.execute(
+        select(c.conversation_id, c.facts, c.digest, c.version)
+        .where(c.conversation_id.in_(conversations))
+        .order_by(c.conversation_id)
+        .with_for_update()
+    ).all()
+    now_ms = connection.scalar(text(f"SELECT {bulk.now_ms_sql(connection)}"))
+    known = {row.conversation_id: _Known(facts=row.facts, digest=row.digest, version=row.version) for row in rows}
+    return known, int(now_ms or 0)
+
+
+def _as_row(closure: Closure, facts: Facts, held: _Known, now_ms: int) -> dict[str, Any]:
+    """Return the columns to write; the version rises only when what readers see has changed."""
+    columns = _as_columns(closure)
+    digest = hashlib.sha256(json.dumps(closure.as_record(), sort_keys=True).encode()).hexdigest()
+    version = held.version if digest == held.digest else max(held.version + 1, now_ms)
+    return columns | {"facts": facts, "digest": digest, "version": version}
+
+
+def _as_columns(closure: Closure) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: getattr(closure, name) for name in FIELDS}
+    for name, value in columns.items():
+        if isinstance(value, tuple):
+            columns[name] = list(value)
+    columns["attributes"] = dict(closure.attributes)
+    columns["resolution"] = str(closure.resolution)
+    return columns
+
+
+def _update(connection: Connection, changed: Sequence[dict[str, Any]]) -> None:
+    source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, changed)
+    now = bulk.now_sql(connection)
+    set_clause = ", ".join(f"{name} = r.{name}" for name in _CLOSURE_COLUMNS if name != "conversation_id")
+    connection.execute(
+        text(f"UPDATE closures SET {set_clause}, updated_at = CASE WHEN closures.version = r.version"
+             f" THEN closures.updated_at ELSE {now} END"
+             f" FROM {source} WHERE closures.conversation_id = r.conversation_id"),
+        parameters,
+    )  # fmt: skip
+
+
+def _insert_people(connection: Connection, events: Sequence[Event]) -> None:
+    people = sorted({(p.kind, p.value, e.conversation_id) for e in events for p in e.people if e.conversation_id})
+    if not people:
+        return
+    records = [{"kind": kind, "value": value, "conversation_id": c} for kind, value, c in people]
+    source, parameters = bulk.rows(connection, _PEOPLE, ("kind", "value", "conversation_id"), records)
+    connection.execute(
+        text(f"INSERT INTO conversation_people (kind, value, conversation_id) SELECT kind, value, conversation_id"
+             f" FROM {source} WHERE true ON CONFLICT DO NOTHING"),
+        parameters,
+    )  # fmt: skip

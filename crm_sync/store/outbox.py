@@ -1,0 +1,277 @@
+"""The one door out: claim what is due to a target, and settle what came of pushing it.
+
+Nothing here waits for a CRM: a claim and its settling are two short transactions, joined by a token. A worker that
+dies gives its claim back by doing nothing, once its lease has run out by the database's clock.
+
+Lock order, here as in the inbox: the target, then deliveries by conversation id; so no two transactions wait for
+each other.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, text
+from sqlalchemy.sql.schema import Table
+from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, String, TypeEngine
+
+from crm_sync.closure import FIELDS, Closure
+from crm_sync.resolution import Status
+from crm_sync.store import bulk
+from crm_sync.store.tables import AttemptRow, ClosureRow, DeliveryRow, TargetRow
+
+LOSSES_ALONE = 3
+"""Leases that a delivery may lose while it is claimed alone, before it is taken for what kills its worker."""
+
+
+def _table(row: type[Any]) -> Table:
+    return row.__table__  # type: ignore[no-any-return]  # typed as FromClause by SQLAlchemy
+
+
+_TARGETS, _DELIVERIES, _CLOSURES, _ATTEMPTS = map(_table, (TargetRow, DeliveryRow, ClosureRow, AttemptRow))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A delivery that is ours until `lease_seconds` after the claim, and the closure as it was then."""
+
+    delivery_id: int
+    token: str
+    closure: Closure
+    version: int
+    attempts: int
+    lost_leases: int
+    payload_hash: str | None
+    push_again: bool
+    redelivery: int
+    crm_record_id: str | None
+
+    @property
+    def took_its_worker_down(self) -> bool:
+        """Whether it has lost so many leases, the last ones alone, that it must not be tried again."""
+        return self.lost_leases > LOSSES_ALONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What came of a claim: the delivery's next state, and the attempt for the audit.
+
+    `due_at` is None for now, or when it does not matter. `payload_hash` is None when we cannot know what
+    the CRM holds now. `sent` tells whether anything may have left for the CRM.
+    """
+
+    claim: Claim
+    state: str
+    sent: bool
+    push_key: str
+    outcome: str
+    started_at: datetime
+    finished_at: datetime
+    payload_hash: str | None = None
+    due_at: datetime | None = None
+    attempt_given_back: bool = False
+    kind: str | None = None
+    code: str | None = None
+    message: str | None = None
+    vendor_request_id: str | None = None
+    record_id: str | None = None
+    url: str | None = None
+
+
+def is_due(connection: Connection, target_id: int) -> bool:
+    """Tell whether a claim may find something. Reads only, so that looking costs nobody a lock."""
+    now = bulk.now_sql(connection)
+    d = _DELIVERIES.c
+    due = (
+        select(d.id)
+        .where(d.target_id == target_id, d.state == "pending", text(f"deliveries.due_at <= {now}"))
+        .where(d.lease_until.is_(None) | text(f"deliveries.lease_until < {now}"))
+    )
+    return connection.execute(due.limit(1)).first() is not None
+
+
+def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: float) -> list[Claim]:
+    """Claim up to `limit` due deliveries of a target, the longest due first; none when it may not be pushed to.
+
+    A delivery that has lost a lease comes alone: it may be what took its worker down.
+    """
+    now = bulk.now_sql(connection)
+    allowed = connection.execute(
+        select(_TARGETS.c.id)
+        .where(_TARGETS.c.id == target_id, _TARGETS.c.state == "live")
+        .where(_TARGETS.c.not_before.is_(None) | text(f"targets.not_before <= {now}"))
+        .with_for_update(key_share=True)
+    ).first()
+    if allowed is None:
+        return []
+    chosen = _choose(connection, target_id, limit, now)
+    if not chosen:
+        return []
+    token = secrets.token_hex(16)
+    connection.execute(
+        text(f"""
+            UPDATE deliveries SET claim_token = :token, lease_until = {bulk.later_sql(connection, lease_seconds)},
+                attempts = attempts + 1, push_again = false,
+                lost_leases = lost_leases + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END
+            WHERE id IN :ids
+        """).bindparams(bindparam("ids", expanding=True)),
+        {"token": token, "ids": [row.id for row in chosen]},
+    )
+    again = {row.id: row.push_again for row in chosen}
+    return [_as_claim(row, again[row.id]) for row in _claimed(connection, token)]
+
+
+def release(connection: Connection, claims: Sequence[Claim]) -> None:
+    """Give back claims of which nothing was sent, as if they had never been made."""
+    connection.execute(
+        text("""
+            UPDATE deliveries SET claim_token = NULL, lease_until = NULL, attempts = attempts - 1,
+                push_again = push_again OR :again
+            WHERE id = :id AND claim_token = :token
+        """),
+        [{"id": c.delivery_id, "token": c.token, "again": c.push_again} for c in claims],
+    )
+
+
+def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Claim]:
+    """Write what came of these claims, and return those that came too late.
+
+    A claim is too late when its delivery carries another token by now. Then nothing is written, but that one which
+    did send makes the delivery due once more: what it sent may have landed after something newer.
+    """
+    d = _DELIVERIES.c
+    held = select(d.id, d.claim_token).where(d.id.in_([s.claim.delivery_id for s in settlements]))
+    tokens = {row.id: row.claim_token for row in connection.execute(held.order_by(d.conversation_id).with_for_update())}
+    in_time = [s for s in settlements if tokens.get(s.claim.delivery_id) == s.claim.token]
+    late = [s for s in settlements if tokens.get(s.claim.delivery_id) != s.claim.token]
+    if in_time:
+        _write(connection, in_time)
+    landed = [s.claim.delivery_id for s in late if s.sent]
+    if landed:
+        now = bulk.now_sql(connection)
+        connection.execute(
+            text(f"""
+                UPDATE deliveries SET push_again = true, redelivery = redelivery + 1, state = 'pending',
+                    due_at = {now}, updated_at = {now}
+                WHERE id IN :ids
+            """).bindparams(bindparam("ids", expanding=True)),
+            {"ids": landed},
+        )
+    return [s.claim for s in late]
+
+
+def _choose(connection: Connection, target_id: int, limit: int, now: str) -> Sequence[Any]:
+    d = _DELIVERIES.c
+    due = connection.execute(
+        select(d.id, d.push_again, d.lease_until, d.lost_leases)
+        .where(d.target_id == target_id, d.state == "pending", text(f"deliveries.due_at <= {now}"))
+        .where(d.lease_until.is_(None) | text(f"deliveries.lease_until < {now}"))
+        .order_by(d.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    suspect = [row for row in due if row.lost_leases or row.lease_until is not None]
+    if not suspect:
+        return due
+    return due[:1] if due[0] in suspect else [row for row in due if row not in suspect]
+
+
+def _claimed(connection: Connection, token: str) -> Sequence[Any]:
+    return connection.execute(
+        select(_DELIVERIES, _CLOSURES)
+        .join_from(_DELIVERIES, _CLOSURES, _DELIVERIES.c.conversation_id == _CLOSURES.c.conversation_id)
+        .where(_DELIVERIES.c.claim_token == token)
+        .order_by(_DELIVERIES.c.due_at, _DELIVERIES.c.id)
+        .with_only_columns(
+            *(_DELIVERIES.c[name] for name in ("id", "claim_token", "attempts", "lost_leases", "payload_hash",
+                                               "redelivery", "crm_record_id")),
+            *(_CLOSURES.c[name] for name in (*FIELDS, "version")),
+        )
+    ).all()  # fmt: skip
+
+
+def _as_claim(row: Any, push_again: bool) -> Claim:
+    return Claim(
+        delivery_id=row.id,
+        token=row.claim_token,
+        closure=as_closure(row),
+        version=row.version,
+        attempts=row.attempts,
+        lost_leases=row.lost_leases,
+        payload_hash=row.payload_hash,
+        push_again=push_again,
+        redelivery=row.redelivery,
+        crm_record_id=row.crm_record_id,
+    )
+
+
+def as_closure(row: Any) -> Closure:
+    """Return the closure that a row with its columns holds."""
+    values = {name: getattr(row, name) for name in FIELDS}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Closure(**values | {"resolution": Status(row.resolution)})
+
+
+_SETTLED: dict[str, TypeEngine[Any]] = {
+    "id": BigInteger(), "state": String(), "version": BigInteger(), "payload_hash": String(),
+    "due_at": DateTime(timezone=True), "given_back": Integer(), "is_done": Boolean(), "message": String(),
+    "record_id": String(), "url": String(),
+}  # fmt: skip
+
+
+def _write(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    records = [
+        {
+            "id": s.claim.delivery_id,
+            "state": s.state,
+            "version": s.claim.version,
+            "payload_hash": s.payload_hash,
+            "due_at": s.due_at,
+            "given_back": int(s.attempt_given_back),
+            "is_done": s.state == "delivered",
+            "message": s.message,
+            "record_id": s.record_id,
+            "url": s.url,
+        }
+        for s in settlements
+    ]
+    source, parameters = bulk.typed_rows(connection, _SETTLED, records)
+    now = bulk.now_sql(connection)
+    # What became newer, or was asked for again, while we pushed is owed at once.
+    more = "(r.is_done AND (deliveries.desired_version > r.version OR deliveries.push_again))"
+    connection.execute(
+        text(f"""
+            UPDATE deliveries SET
+                state = CASE WHEN {more} THEN 'pending' ELSE r.state END,
+                due_at = CASE WHEN {more} THEN {now} ELSE coalesce(r.due_at, deliveries.due_at) END,
+                delivered_version = CASE WHEN r.is_done THEN r.version ELSE deliveries.delivered_version END,
+                delivered_at = CASE WHEN r.is_done THEN {now} ELSE deliveries.delivered_at END,
+                payload_hash = r.payload_hash,
+                attempts = CASE WHEN r.is_done THEN 0 ELSE deliveries.attempts - r.given_back END,
+                lost_leases = CASE WHEN r.is_done THEN 0 ELSE deliveries.lost_leases END,
+                last_error = CASE WHEN r.is_done THEN NULL ELSE r.message END,
+                crm_record_id = coalesce(r.record_id, deliveries.crm_record_id),
+                crm_url = coalesce(r.url, deliveries.crm_url),
+                lease_until = NULL, claim_token = NULL, updated_at = {now}
+            FROM {source} WHERE deliveries.id = r.id
+        """),
+        parameters,
+    )
+    connection.execute(insert(_ATTEMPTS), [_attempt(s) for s in settlements])
+
+
+def _attempt(settlement: Settlement) -> dict[str, Any]:
+    return {
+        "delivery_id": settlement.claim.delivery_id,
+        "version": settlement.claim.version,
+        "push_key": settlement.push_key,
+        "outcome": settlement.outcome,
+        "kind": settlement.kind,
+        "code": settlement.code,
+        "message": settlement.message,
+        "vendor_request_id": settlement.vendor_request_id,
+        "started_at": settlement.started_at,
+        "finished_at": settlement.finished_at,
+    }

@@ -1,0 +1,94 @@
+"""The rows of `targets`: what intake owes by, and which targets may be pushed to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from crm_sync.errors import NotFound
+from crm_sync.store import bulk
+from crm_sync.store.tables import DeliveryRow, TargetRow
+
+_TARGETS = TargetRow.metadata.tables["targets"]
+_DELIVERIES = DeliveryRow.metadata.tables["deliveries"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A target with what it is owed. `oldest_due_at` is the due time of the delivery that has waited longest."""
+
+    id: int
+    name: str
+    adapter: str
+    state: str
+    paused_reason: str | None
+    not_before: datetime | None
+    owed: int = 0
+    dead: int = 0
+    delivered: int = 0
+    oldest_due_at: datetime | None = None
+
+
+def sync(connection: Connection, adapters: Mapping[str, str]) -> dict[str, int]:
+    """Bring the rows in line with the settings (name -> adapter) and return the ids by name.
+
+    A new target owes from now on. One that has left the settings is retired: its debts are kept, not claimed.
+    """
+    now = text(bulk.now_sql(connection))
+    known = {row.name: row for row in connection.execute(select(_TARGETS).order_by(_TARGETS.c.id).with_for_update())}
+    for name, adapter in sorted(adapters.items()):
+        row = known.get(name)
+        if row is None:
+            values = {"name": name, "adapter": adapter, "state": "live", "created_at": now}
+            connection.execute(insert(_TARGETS).values(values))
+        elif row.state == "retired" or row.adapter != adapter:
+            state = "live" if row.state == "retired" else row.state
+            connection.execute(update(_TARGETS).where(_TARGETS.c.id == row.id).values(adapter=adapter, state=state))
+    gone = [row.id for name, row in known.items() if name not in adapters and row.state != "retired"]
+    if gone:
+        connection.execute(update(_TARGETS).where(_TARGETS.c.id.in_(gone)).values(state="retired"))
+    wanted = select(_TARGETS.c.name, _TARGETS.c.id).where(_TARGETS.c.name.in_(adapters))
+    return {name: target_id for name, target_id in connection.execute(wanted)}
+
+
+def pause(connection: Connection, name: str, reason: str) -> None:
+    """Stop pushes to a live target. What it is owed waits, and goes on being owed."""
+    _change(connection, name, {"state": "paused", "paused_at": text(bulk.now_sql(connection)), "paused_reason": reason})
+
+
+def resume(connection: Connection, name: str) -> None:
+    """Push to the target again, at once."""
+    _change(connection, name, {"state": "live", "paused_at": None, "paused_reason": None, "not_before": None})
+
+
+def hold_until(connection: Connection, target_id: int, until: datetime) -> None:
+    """Let nobody push to the target before this instant, as its CRM has asked."""
+    connection.execute(update(_TARGETS).where(_TARGETS.c.id == target_id).values(not_before=until))
+
+
+def rows(connection: Connection) -> list[Target]:
+    """Return all targets by name, with what they are owed."""
+    d = _DELIVERIES.c
+    found = connection.execute(
+        select(
+            _TARGETS,
+            func.count(d.id).filter(d.state == "pending").label("owed"),
+            func.count(d.id).filter(d.state == "dead").label("dead"),
+            func.count(d.id).filter(d.state == "delivered").label("delivered"),
+            func.min(d.due_at).filter(d.state == "pending").label("oldest_due_at"),
+        )
+        .join_from(_TARGETS, _DELIVERIES, d.target_id == _TARGETS.c.id, isouter=True)
+        .group_by(_TARGETS.c.id)
+        .order_by(_TARGETS.c.name)
+    )
+    names = Target.__dataclass_fields__
+    return [Target(**{key: value for key, value in row._mapping.items() if key in names}) for row in found]
+
+
+def _change(connection: Connection, name: str, values: Mapping[str, object]) -> None:
+    changed = connection.execute(
+        update(_TARGETS).where(_TARGETS.c.name == name, _TARGETS.c.state != "retired").values(**values)
+    )
+    if not changed.rowcount:
+        raise NotFound(f"There is no target {name}, or it is retired: see crm-sync target list.")
