@@ -173,7 +173,8 @@ _REMEDIES = {
     ),
     403: (
         "Genesys Cloud does not allow this OAuth client to do that (HTTP 403): grant it the scopes "
-        "conversations:write, integrations:write and analytics:conversation:view, and see that it is enabled in the admin console."
+        "conversations:write, integrations:write and analytics:conversation:view, and see that the admin console shows "
+        "it as enabled."
     ),
     404: "Genesys Cloud has no such thing at this address (HTTP 404): check GENESYS_REGION and GENESYS_API_URL.",
     429: (

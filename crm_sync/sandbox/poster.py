@@ -36,6 +36,10 @@ class Manner:
     first_wait_seconds: float = 0.2
     longest_wait_seconds: float = 5.0
 
+    def wait_after(self, attempt: int) -> float:
+        """Return the seconds between this attempt, counted from one, and the next."""
+        return min(self.longest_wait_seconds, self.first_wait_seconds * (1 << (attempt - 1)))
+
 
 @dataclass(slots=True, kw_only=True)
 class Post:
@@ -172,11 +176,11 @@ class Poster:
             post.state = "given_up"
 
     def _try_again(self, post: Post) -> None:
-        manner, made = post.manner, len(post.attempts)
-        if made >= manner.attempts:
+        made = len(post.attempts)
+        if made >= post.manner.attempts:
             post.state = "given_up"
             return
-        self._schedule(post, min(manner.longest_wait_seconds, manner.first_wait_seconds * 2 ** (made - 1)))
+        self._schedule(post, post.manner.wait_after(made))
 
     def _schedule(self, post: Post, wait_seconds: float) -> None:
         # The random number decides between posts that are due at the same instant, since posts have no order.

@@ -51,4 +51,3 @@ def _look_up(token: str) -> str | None:
             return tokens.find(connection, token)
 
     return database.run(find)
-

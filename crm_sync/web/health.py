@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from crm_sync import register, services
+from crm_sync import clock, register, services
 from crm_sync.errors import SetupError, Unavailable
 from crm_sync.store import migrate, targets
 from crm_sync.store.engine import Database, check_durability
@@ -27,12 +27,17 @@ def readyz() -> tuple[Response, int]:
     current = services.current()
     try:
         fault, found = current.database.run(lambda: _examine(current.database))
-        found["registration"] = register.status(current)
+        found["registration"] = _registration(register.status(current))
     except Unavailable as error:
         fault, found = str(error), {"database": "unavailable"}
     if fault is not None:
         return jsonify(status="not ready", reason=fault, **found), 503
     return jsonify(status="ready", **found), 200
+
+
+def _registration(found: register.RegistrationStatus) -> dict[str, str | None]:
+    since = None if found.since is None else clock.to_text(found.since)
+    return {"state": found.state, "error": found.error, "since": since}
 
 
 def _examine(database: Database) -> tuple[str | None, dict[str, Any]]:

@@ -19,7 +19,6 @@ MATRIX: dict[tuple[str, str], str | None] = {
     ("POST", "/webhooks/genesys"): OPEN,
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
-    ("GET", "/metrics"): OPEN,
     ("GET", "/api/v1/closures"): "reader",
     ("GET", "/api/v1/closures/<conversation_id>"): "reader",
     ("POST", "/api/v1/sessions"): "operator",
@@ -65,32 +64,31 @@ def test_every_route_asks_for_the_role_that_is_declared_for_it(services: Service
             assert (status if status in (401, 403) else None) == expected, (method, rule, who)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer crm_",
-        "Bearer crm_" + "A" * 43,
-        "Bearer crm_" + "A" * 44,
-        "Bearer crm_" + "A" * 65_536,
-        "Basic Y3JtOnN5bmM=",
-        "Bearer crm_é" + "A" * 42,
-        "Bearer '; DROP TABLE tokens; --",
-    ],
-)
-def test_without_a_valid_token_the_answer_is_401_and_how_to_prove_oneself(
-    services: Services, header: str | None
-) -> None:
-    headers = {} if header is None else {"Authorization": header.encode().decode("latin-1")}
+NO_PROOF = [
+    None,
+    "",
+    "Bearer",
+    "Bearer ",
+    "Bearer crm_",
+    "Bearer crm_" + "A" * 43,
+    "Bearer crm_" + "A" * 44,
+    "Bearer crm_" + "A" * 65_536,
+    "Basic Y3JtOnN5bmM=",
+    "Bearer crm_é" + "A" * 42,
+    "Bearer '; DROP TABLE tokens; --",
+]
 
-    answer = create_app(services).test_client().get("/api/v1/closures", headers=headers)
 
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert answer.get_json()["error"].endswith(".")
+def test_without_a_valid_token_the_answer_is_401_and_how_to_prove_oneself(services: Services) -> None:
+    client = create_app(services).test_client()
+    for header in NO_PROOF:
+        headers = {} if header is None else {"Authorization": header.encode().decode("latin-1")}
+
+        answer = client.get("/api/v1/closures", headers=headers)
+
+        assert answer.status_code == 401, header
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.get_json()["error"].endswith(".")
 
 
 def test_all_refused_tokens_are_answered_alike(services: Services) -> None:

@@ -29,6 +29,15 @@ def test_the_same_push_key_takes_effect_once() -> None:
     assert [effect.outcome for effect in records.effects()] == ["created", "unchanged"]
 
 
+def test_a_push_key_met_again_after_a_newer_version_is_unchanged() -> None:
+    records = Records()
+    push(records, "k1", version=1)
+    push(records, "k2", version=2)
+
+    assert push(records, "k1", version=1) == "unchanged"
+    assert records.all()[0].version == 2
+
+
 def test_an_older_version_is_skipped() -> None:
     records = Records()
     push(records, "k2", version=2, resolution="resolved")
