@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 from crm_sync import clock
 from crm_sync.resolution import ResolutionMap, Signals, Status, decide
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 Fact: TypeAlias = list[Any]
 """`[stamp, value]`: of two facts for one field, the one with the larger stamp holds."""

@@ -55,6 +55,14 @@ class GuardedAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTLSPool}
 
+    def close(self) -> None:
+        # urllib3 leaves it to the garbage collector, which a failed call can keep waiting.
+        pools = self.poolmanager.pools
+        for pool in [pools.get(key) for key in pools.keys()]:  # noqa: SIM118 (it has no iterator)
+            if pool is not None:
+                pool.close()
+        super().close()
+
 
 def is_public(text: str) -> bool:
     """Whether an address is one of the open internet, however it is wrapped."""

@@ -20,6 +20,8 @@ from crm_sync import clock
 from crm_sync.adapters import mapping
 from crm_sync.adapters.contract import Adapter, Outcome, Prepared, Push, Receipt
 from crm_sync.adapters.registry import build
+from crm_sync.adapters.values import clean
+from crm_sync.closure import JSON
 from crm_sync.errors import AdapterFailure, Fault, Kind, NotFound, SettingsError, Unavailable
 from crm_sync.metrics import PUSH_SECONDS, PUSHES
 from crm_sync.retry import judge
@@ -27,6 +29,7 @@ from crm_sync.settings import Settings, TargetSettings
 from crm_sync.store import outbox, targets
 from crm_sync.store.engine import Database
 from crm_sync.store.outbox import Claim, Settlement
+from crm_sync.store.tables import ADDRESS_LENGTH
 from crm_sync.store.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -34,6 +37,7 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 1.0
 SETTLE_TRIES = 5
 CODE_LENGTH = 200
+"""A vendor's code or request id is cut there, which is all that the audit holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,17 +177,28 @@ def _sort_out(lane: Lane, claims: Sequence[Claim]) -> tuple[list[Settlement], li
             receipt = Receipt(push_key=key, outcome=Outcome.UNCHANGED)
             settled.append(_paid(claim, receipt, content, started_at=clock.now(), sent=False))
         else:
-            push = Push(
-                conversation_id=claim.closure.conversation_id,
-                push_key=key,
-                version=claim.version,
-                occurred_at=claim.closure.ended_at or clock.now(),
-                closed=claim.closure.closed,
-                fields=fields,
-                known_id=claim.crm_record_id,
-            )
-            entries.append(_Entry(claim=claim, prepared=lane.adapter.prepare(push), payload_hash=content))
+            try:
+                prepared = lane.adapter.prepare(_as_push(claim, key, fields))
+            except Exception as error:
+                fault = _defect(lane, error)
+                receipt = _failed(key, fault)
+                settled.append(_owed(claim, receipt, fault, started_at=clock.now(), sent=False))
+            else:
+                entries.append(_Entry(claim=claim, prepared=prepared, payload_hash=content))
     return settled, entries
+
+
+def _as_push(claim: Claim, key: str, fields: Mapping[str, JSON]) -> Push:
+    return Push(
+        conversation_id=claim.closure.conversation_id,
+        push_key=key,
+        version=claim.version,
+        # Never the present: an attempt made again must send the same bytes.
+        occurred_at=claim.closure.ended_at or clock.from_ms(claim.version),
+        closed=claim.closure.closed,
+        fields=fields,
+        known_id=claim.crm_record_id,
+    )
 
 
 def _push_all(lane: Lane, entries: Sequence[_Entry], settled: list[Settlement]) -> list[Fault]:
@@ -212,18 +227,56 @@ def _push(lane: Lane, entries: Sequence[_Entry]) -> list[Receipt]:
     with PUSH_SECONDS.labels(target=lane.name).time():
         try:
             receipts = lane.adapter.push([entry.prepared for entry in entries])
-            if [receipt.push_key for receipt in receipts] == [entry.prepared.push_key for entry in entries]:
-                return receipts
+            if _match(receipts, entries):
+                return [_storable(receipt) for receipt in receipts]
             raise TypeError("the adapter's receipts do not match its batch")
         except AdapterFailure as error:
             # When the CRM's whole endpoint is gone, the records are fine and wait for another.
             is_gone = error.fault.kind is Kind.GONE
             fault = replace(error.fault, kind=Kind.CONFIG) if is_gone else error.fault
         except Exception as error:
-            log.exception("adapter_failed", target=lane.name, adapter=lane.settings.adapter)
-            name = type(error).__name__
-            fault = Fault(kind=Kind.RETRYABLE, code=name, message=f"The adapter has a defect ({name}); see the log.")
-    return [Receipt(push_key=entry.prepared.push_key, outcome=Outcome.FAILED, fault=fault) for entry in entries]
+            fault = _defect(lane, error)
+    return [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
+
+
+def _match(receipts: Sequence[Receipt], entries: Sequence[_Entry]) -> bool:
+    """Tell whether there is one receipt for each entry, in order, each with a fault exactly when it failed."""
+    keys = [receipt.push_key for receipt in receipts] == [entry.prepared.push_key for entry in entries]
+    return keys and all((receipt.fault is None) == (receipt.outcome is not Outcome.FAILED) for receipt in receipts)
+
+
+def _defect(lane: Lane, error: Exception) -> Fault:
+    """Log a bug of the adapter with its traceback, and return the fault that has it tried again later."""
+    log.exception("adapter_failed", target=lane.name, adapter=lane.settings.adapter)
+    name = type(error).__name__
+    return Fault(kind=Kind.RETRYABLE, code=name, message=f"The adapter has a defect ({name}); see the log.")
+
+
+def _failed(push_key: str, fault: Fault) -> Receipt:
+    return Receipt(push_key=push_key, outcome=Outcome.FAILED, fault=fault)
+
+
+def _storable(receipt: Receipt) -> Receipt:
+    """Return the receipt with texts that the database can keep, or one CRM's odd answer would leave a batch unsettled.
+
+    An id that is too long for its column is left out: cut short it would name another record.
+    """
+    fault, record_id = receipt.fault, _text(receipt.record_id)
+    if fault is not None:
+        fault = replace(
+            fault,
+            code=(_text(fault.code) or "")[:CODE_LENGTH],
+            message=_text(fault.message) or "",
+            vendor_request_id=(_text(fault.vendor_request_id) or "")[:CODE_LENGTH] or None,
+            field=_text(fault.field),
+        )
+    if record_id is not None and len(record_id) > ADDRESS_LENGTH:
+        record_id = None
+    return replace(receipt, record_id=record_id, url=_text(receipt.url), fault=fault)
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else str(clean(text))
 
 
 def _is_refusal(receipt: Receipt) -> bool:
@@ -258,17 +311,16 @@ def _owed(claim: Claim, receipt: Receipt, fault: Fault, *, started_at: datetime,
         due_at=verdict.due_at,
         attempt_given_back=verdict.gives_back,
         kind=str(fault.kind),
-        code=fault.code[:CODE_LENGTH],
+        code=fault.code,
         message=f"{fault.field}: {fault.message}" if fault.field else fault.message,
-        vendor_request_id=fault.vendor_request_id and fault.vendor_request_id[:CODE_LENGTH],
+        vendor_request_id=fault.vendor_request_id,
     )
 
 
 def _taken_down(claim: Claim, push_key: str) -> Settlement:
     message = "It took its worker down each time that it was tried; see the log of the adapter."
     fault = Fault(kind=Kind.DATA, code="took_its_worker_down", message=message)
-    receipt = Receipt(push_key=push_key, outcome=Outcome.FAILED, fault=fault)
-    return _owed(claim, receipt, fault, started_at=clock.now(), sent=False)
+    return _owed(claim, _failed(push_key, fault), fault, started_at=clock.now(), sent=False)
 
 
 def _settle(lane: Lane, database: Database, settled: Sequence[Settlement], faults: Sequence[Fault]) -> None:

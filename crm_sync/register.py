@@ -18,7 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from crm_sync import clock
-from crm_sync.errors import AdapterFailure, CrmSyncError, Kind, SetupError, Unavailable
+from crm_sync.errors import AdapterFailure, CrmSyncError, Kind, NotFound, SetupError, Unavailable
 from crm_sync.genesys import webhooks
 from crm_sync.genesys.client import GenesysClient
 from crm_sync.genesys.webhooks import Webhook
@@ -148,17 +148,19 @@ def show(services: Services) -> tuple[RegistrationStatus, list[Webhook] | None]:
 
 
 def remove(services: Services, webhook_id: str | None = None) -> str:
-    """Remove this webhook, or ours, at Genesys Cloud and return its id; raises SetupError where we know of none."""
+    """Remove this webhook, or ours, at Genesys Cloud and return its id; raises NotFound where there is none."""
     client, database = _client(services), services.database
     with _lease(database):
         known = _find(database)
         ours = None if known is None else known.remote_id
         chosen = webhook_id or ours
         if chosen is None:
-            raise SetupError("No webhook is registered as ours: see crm-sync webhook show, and name the id to remove.")
-        webhooks.remove(client, chosen)
+            raise NotFound("No webhook is registered as ours: see crm-sync webhook show, and name the id to remove.")
+        was_there = webhooks.remove(client, chosen)
         if chosen == ours:
             _forget(database)
+        elif not was_there:
+            raise NotFound(f"Genesys Cloud has no webhook {chosen}: see crm-sync webhook show.")
     log.info("webhook_removed", webhook_id=chosen)
     return chosen
 

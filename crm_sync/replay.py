@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import ColumnElement, func, select, update
 
 from crm_sync import clock
 from crm_sync.closure import Event, EventStatus
+from crm_sync.errors import CrmSyncError
 from crm_sync.genesys import events
 from crm_sync.services import Services
 from crm_sync.store.engine import Database
 from crm_sync.store.inbox import Inbox
 from crm_sync.store.tables import EventRow
+
+log = structlog.get_logger(__name__)
 
 PAGE = 100
 
@@ -48,13 +52,10 @@ def run(services: Services, selection: Selection, progress: Callable[[int], None
     read = accepted = quarantined = 0
     for page in _pages(services.database, selection):
         for row in page:
-            found = _parse(services, row)
-            inbox.record([event for event in found if event.status is EventStatus.ACCEPTED], again=True)
-            failed = [event for event in found if event.status is EventStatus.QUARANTINED]
-            if row.status == "quarantined" and not failed:
-                _mark(services.database, row, found)
-            accepted += not failed
-            quarantined += bool(failed)
+            if _replay(services, inbox, row):
+                accepted += 1
+            else:
+                quarantined += 1
         read += len(page)
         progress(read)
     return Replayed(read=read, accepted=accepted, quarantined=quarantined)
@@ -78,6 +79,23 @@ def _pages(database: Database, selection: Selection) -> Iterator[list[EventRow]]
         yield list(page)  # type: ignore[arg-type]  # rows with the columns of EventRow
 
 
+def _replay(services: Services, inbox: Inbox, row: EventRow) -> bool:
+    """Merge what an event says by now, and tell whether all of it was understood and could be stored."""
+    found = _parse(services, row)
+    try:
+        inbox.record([event for event in found if event.status is EventStatus.ACCEPTED], again=True)
+    except CrmSyncError:
+        raise
+    except Exception:  # A defect of ours, as in `receive.record`: the events behind this one must not wait for it.
+        log.exception("event_could_not_be_stored", event_id=row.event_id)
+        return False
+    if any(event.status is EventStatus.QUARANTINED for event in found):
+        return False
+    if row.status == "quarantined":
+        _mark(services.database, row, found)
+    return True
+
+
 def _parse(services: Services, row: EventRow) -> list[Event]:
     # As at its first receipt: an event that lay in the future then is judged by the present now.
     context = events.Context(
@@ -87,8 +105,12 @@ def _parse(services: Services, row: EventRow) -> list[Event]:
 
 
 def _mark(database: Database, row: EventRow, found: list[Event]) -> None:
-    reason = f"understood by a replay, as {', '.join(event.event_id for event in found)}"
+    """Say what became of an event: it is understood under its own id, or under those of the events found in it."""
+    itself = next((event for event in found if event.event_id == row.event_id), None)
+    status = EventStatus.IGNORED if itself is None else itself.status
+    names = ", ".join(event.event_id for event in found)
+    reason = f"understood by a replay, as {names}"[:1000] if itself is None else itself.reason
     with database.write() as connection:
         connection.execute(
-            update(EventRow).where(EventRow.event_id == row.event_id).values(status="ignored", reason=reason[:1000])
+            update(EventRow).where(EventRow.event_id == row.event_id).values(status=str(status), reason=reason)
         )

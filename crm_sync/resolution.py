@@ -62,6 +62,7 @@ class Signals:
 
 
 PENDING = Resolution(status=Status.UNKNOWN)
+_LONGEST_REASON = 200
 
 
 def decide(signals: Signals, known: ResolutionMap) -> Resolution:
@@ -88,8 +89,8 @@ def _by_word(source: str, word: str | None, known: ResolutionMap) -> Resolution 
     status = known.words.get(word.strip().casefold())
     if status is None:
         # Somebody did say it, in a word that nobody has explained to us: guessing on would be worse.
-        return Resolution(status=Status.UNKNOWN, source=source, reason=word)
-    return Resolution(status=status, source=source, reason=word, is_final=True)
+        return Resolution(status=Status.UNKNOWN, source=source, reason=word[:_LONGEST_REASON])
+    return Resolution(status=status, source=source, reason=word[:_LONGEST_REASON], is_final=True)
 
 
 def _by_flow(signals: Signals) -> Resolution | None:

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
-
-from flask import Flask, current_app
+from typing import TYPE_CHECKING, cast
 
 from crm_sync.genesys.client import GenesysClient
 from crm_sync.settings import Settings
 from crm_sync.store.engine import Database
 from crm_sync.store.group import GroupCommit
 from crm_sync.store.inbox import Inbox
+
+if TYPE_CHECKING:  # The worker and most commands load no web framework.
+    from flask import Flask
 
 _NAME = "crm_sync"
 
@@ -26,18 +27,20 @@ class Services:
     genesys: GenesysClient | None
 
 
-def attach(app: Flask, services: Services) -> None:
+def attach(app: "Flask", services: Services) -> None:
     """Make the services reachable from this application's views."""
     app.extensions[_NAME] = services
 
 
-def attached(app: Flask) -> Services:
+def attached(app: "Flask") -> Services:
     """Return the services of this application."""
     return cast(Services, app.extensions[_NAME])
 
 
 def current() -> Services:
     """Return the services of the application that answers the present request."""
+    from flask import current_app
+
     return attached(current_app)
 
 

@@ -43,7 +43,7 @@ def web_application() -> Flask:
     services = stack.enter_context(opened(settings, busy_seconds=WEB_BUSY_SECONDS))
     atexit.register(stack.close)
     if _is_gevent():
-        services.database.use_gevent_pool()
+        services.database.use_native_threads()
         if services.database.is_postgresql:
             require_cooperative_driver()
     try:

@@ -232,8 +232,8 @@ def _prepare(
     defaults = {"User-Agent": "crm-sync", "Accept-Encoding": "identity"}
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-        if usable:
+        if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc:
+            parts.hostname.encode("idna")
             request = requests.Request(method, url, headers={**defaults, **(headers or {})}, data=body, params=params)
             return request.prepare()
         fault = _BAD_URL

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -139,13 +139,11 @@ def _write(file: int, size: int, lines: bytes) -> None:
     """Append all or nothing, on a line of our own also when the last writer died within its line."""
     if size and os.pread(file, 1, size - 1) != b"\n":
         lines = b"\n" + lines
-    try:
-        written = os.write(file, lines)
-    except OSError:
-        os.ftruncate(file, size)
-        raise
+    written = os.write(file, lines)
     if written != len(lines):
-        os.ftruncate(file, size)
+        # Where even this fails, the half line is one that does not parse.
+        with suppress(OSError):
+            os.ftruncate(file, size)
         raise OSError(errno.ENOSPC, "short write")
 
 

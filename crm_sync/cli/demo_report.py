@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from statistics import quantiles
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from crm_sync.cli.demo_story import WORDS, Started
 from crm_sync.cli.demo_world import CRM, TABLE, World
 from crm_sync.sandbox.client import CRMControl, GenesysControl
 from crm_sync.store.engine import Database
-from crm_sync.store.tables import DeliveryRow, EventRow, TargetRow
+from crm_sync.store.tables import ClosureRow, DeliveryRow, TargetRow
 
 MOST_NAMED = 10
 
@@ -71,10 +71,18 @@ def compare(expected: Mapping[str, Expected], held: Mapping[str, Mapping[str, An
         if record is None:
             found.missing.append(conversation_id)
             continue
-        said = {"closed": bool(record["closed"]), "resolution": record["resolution"],
-                "ended_at": _instant(record["ended_at"]), "customer_id": record["customer_id"]}  # fmt: skip
-        true = {"closed": True, "resolution": truth.resolution, "ended_at": truth.ended_at,
-                "customer_id": truth.customer_id}  # fmt: skip
+        said = {
+            "closed": bool(record["closed"]),
+            "resolution": record["resolution"],
+            "ended_at": record["ended_at"] and _instant(record["ended_at"]),
+            "customer_id": record["customer_id"],
+        }
+        true = {
+            "closed": True,
+            "resolution": truth.resolution,
+            "ended_at": truth.ended_at,
+            "customer_id": truth.customer_id,
+        }
         found.wrong.extend(
             f"{conversation_id}: {name} is {said[name]}, must be {true[name]}"
             for name in said
@@ -95,7 +103,7 @@ def summary(world: World, started: Started, expected: Mapping[str, Expected], se
         "resolution_rate": round(resolutions["resolved"] / decided, 3) if decided else None,
         "escalated_at_start": started.escalated,
         "refused_at_start": dict(started.refused),
-        "latency_ms": latencies(world, expected),
+        "latency_ms": latencies(world, list(expected)),
         "crms": {
             name: {
                 "missing": len(comparison.missing),
@@ -110,28 +118,36 @@ def summary(world: World, started: Started, expected: Mapping[str, Expected], se
     }
 
 
-def latencies(world: World, expected: Mapping[str, Expected]) -> dict[str, dict[str, int]]:
-    """Return milliseconds, p50 and p99, from the end of a conversation to our commit of it and to each CRM's answer."""
+def latencies(world: World, conversations: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return milliseconds, p50 and p99, from an event's first post to our commit of it and to each CRM's answer."""
+    posted = _first_posts(world)
     database = Database(world.database_url)
-    ended = {conversation_id: truth.ended_at for conversation_id, truth in expected.items()}
     try:
         with database.read() as connection:
-            received = connection.execute(
-                select(EventRow.conversation_id, func.min(EventRow.received_at))
-                .where(EventRow.conversation_id.in_(ended))
-                .group_by(EventRow.conversation_id)
+            stored = connection.execute(
+                select(ClosureRow.conversation_id, ClosureRow.created_at).where(
+                    ClosureRow.conversation_id.in_(conversations)
+                )
             ).all()
             delivered = connection.execute(
                 select(TargetRow.name, DeliveryRow.conversation_id, DeliveryRow.delivered_at)
                 .join_from(DeliveryRow, TargetRow)
-                .where(DeliveryRow.conversation_id.in_(ended), DeliveryRow.delivered_at.is_not(None))
+                .where(DeliveryRow.conversation_id.in_(conversations), DeliveryRow.delivered_at.is_not(None))
             ).all()
     finally:
         database.close()
-    waits = {"event_to_stored": [_ms(at, ended[key]) for key, at in received]}
+    waits = {"event_to_stored": [_ms(at, posted[key]) for key, at in stored]}
     for name in (CRM, TABLE):
-        waits[f"event_to_{name}"] = [_ms(at, ended[key]) for target, key, at in delivered if target == name]
+        waits[f"event_to_{name}"] = [_ms(at, posted[key]) for target, key, at in delivered if at and target == name]
     return {name: _percentiles(values) for name, values in waits.items()}
+
+
+def _first_posts(world: World) -> dict[str, datetime]:
+    """Return when the pretend Genesys Cloud first posted the end of each conversation."""
+    with GenesysControl(world.genesys_url) as genesys:
+        told = genesys.conversations()
+    attempts = {c["id"]: [attempt["at"] for post in c["posts"] for attempt in post["attempts"]] for c in told}
+    return {key: datetime.fromisoformat(min(made)) for key, made in attempts.items() if made}
 
 
 def _table_rows(world: World) -> dict[str, dict[str, Any]]:
@@ -155,8 +171,6 @@ def _ms(later: datetime, earlier: datetime) -> int:
     return round((later - earlier).total_seconds() * 1000)
 
 
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _instant(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -79,9 +79,11 @@ def end_conversations(world: World, conversations: list[str], progress: Callable
 
 
 def _ask(world: World, body: dict[str, Any]) -> requests.Response:
-    return requests.post(
-        f"{world.web_url}/api/v1/sessions", json=body, headers={"Authorization": f"Bearer {world.token}"}, timeout=60
-    )
+    headers = {"Authorization": f"Bearer {world.token}"}
+    try:
+        return requests.post(f"{world.web_url}/api/v1/sessions", json=body, headers=headers, timeout=60)
+    except requests.RequestException as error:
+        raise CrmSyncError(f"The web process does not answer ({type(error).__name__}); see its log.") from error
 
 
 def _requests(count: int) -> Iterator[dict[str, Any]]:

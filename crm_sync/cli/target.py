@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Protocol, runtime_checkable
 
 import click
 
@@ -58,12 +59,16 @@ def resume(name: str) -> None:
 
 @target.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--create", is_flag=True, help="First create the table that a target of the adapter sql writes to.")
 @json_option
 @click.pass_context
-def check(ctx: click.Context, names: Sequence[str], as_json: bool) -> None:
-    """Ask the CRMs of these targets (default: of all in the settings) whether pushes would work. Writes nothing."""
+def check(ctx: click.Context, names: Sequence[str], create: bool, as_json: bool) -> None:
+    """Ask the CRMs of these targets (default: of all in the settings) whether pushes would work.
+
+    Writes nothing, unless --create is given.
+    """
     loaded = settings()
-    found = {name: _findings(name, chosen, loaded) for name, chosen in _chosen(loaded, names).items()}
+    found = {name: _findings(name, chosen, loaded, create=create) for name, chosen in _chosen(loaded, names).items()}
     if as_json:
         echo_json({name: [asdict(finding) for finding in findings] for name, findings in found.items()})
     else:
@@ -87,13 +92,23 @@ def _chosen(loaded: Settings, names: Sequence[str]) -> dict[str, TargetSettings]
     return {name: chosen for name, chosen in sorted(loaded.targets.items()) if name in names or not names}
 
 
-def _findings(name: str, chosen: TargetSettings, loaded: Settings) -> list[Finding]:
+def _findings(name: str, chosen: TargetSettings, loaded: Settings, *, create: bool) -> list[Finding]:
     """Return what the adapter notices; that its CRM cannot be asked at all is a finding too."""
     adapter = registry.build(name, chosen, worker_deadline_seconds=loaded.worker.push_deadline_seconds)
     try:
+        if create and isinstance(adapter, _Creating):
+            adapter.create_table()
         return adapter.check()
     except AdapterFailure as failed:
         remedy = "see whether the CRM is up, and whether it takes our credentials"
         return [Finding(what=str(failed), where=chosen.adapter, remedy=remedy, is_fatal=True)]
     finally:
         adapter.close()
+
+
+@runtime_checkable
+class _Creating(Protocol):
+    """An adapter that can create what it writes to."""
+
+    def create_table(self) -> None:
+        """Create the table that is missing; one that exists stays as it is."""

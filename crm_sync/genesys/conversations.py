@@ -27,9 +27,12 @@ def is_closed(data: Mapping[str, Any]) -> bool:
 
     The tutorial's has `state: closed` and an `endTime`; the platform never fills `state`, there `endTime` decides.
     """
+    state, participants = fields.text(data, "state"), data.get("participants")
+    if participants is not None and not isinstance(participants, list):
+        raise Unreadable("participants is not a list")
     if data.get("endTime") is None:
         return False
-    return data.get("state") == "closed" or ("participants" in data and data.get("state") is None)
+    return state == "closed" or (participants is not None and state is None)
 
 
 def facts_of(data: Mapping[str, Any], *, at: datetime, key: str) -> Facts:
@@ -39,10 +42,11 @@ def facts_of(data: Mapping[str, Any], *, at: datetime, key: str) -> Facts:
     ended_at = fields.instant(data, "endTime", not_after=at)
     if started_at is not None:
         sheet.say_earliest(CONVERSATION, "started_at", clock.to_ms(started_at))
-    if ended_at is not None and is_closed(data):
+    resolution_status = fields.text(data, "resolutionStatus")
+    if is_closed(data) and ended_at is not None:
         sheet.say(CONVERSATION, "ended_at", clock.to_ms(ended_at))
         sheet.say(CONVERSATION, "record_closed", True)
-        sheet.say(CONVERSATION, "resolution_status", fields.text(data, "resolutionStatus"))
+        sheet.say(CONVERSATION, "resolution_status", resolution_status)
     sheet.say(CONVERSATION, "media_type", fields.word(data, "type", fields.MEDIA_TYPES))
     sheet.say(CONVERSATION, "customer_id", customer_id(data))
     sheet.add("bot_ids", _party_ids(data))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from crm_sync import clock
@@ -31,7 +32,7 @@ _DISCONNECTS = {
         "dnd_endpoint",
         "transport_failure",
         "session_expired",
-    )  # fmt: skip
+    )
 }
 
 
@@ -41,18 +42,18 @@ class FactSheet:
     def __init__(self, at: datetime, *, rank: int, kind: str, key: str) -> None:
         self.facts: Facts = {}
         self.at_ms = clock.to_ms(at)
-        self._newest = stamp(at, rank=rank, kind=kind, key=key)
-        self._earliest = stamp(at, rank=rank, kind=kind, key=key, earliest=True)
+        self._stamp = partial(stamp, rank=rank, kind=kind, key=key)
+        self._newest = self._stamp(at)
 
     def say(self, scope: str, name: str, value: JSON) -> None:
         """Note a fact, unless the value is unknown."""
         if value is not None:
             self.facts.setdefault(scope, {})[name] = [self._newest, value]
 
-    def say_earliest(self, scope: str, name: str, value: JSON) -> None:
-        """Note a fact of which the earliest holds."""
-        if value is not None:
-            self.facts.setdefault(scope, {})[name] = [self._earliest, value]
+    def say_earliest(self, scope: str, name: str, instant_ms: int) -> None:
+        """Note an instant of which the earliest holds, whenever it was said."""
+        earliest = self._stamp(clock.from_ms(instant_ms), earliest=True)
+        self.facts.setdefault(scope, {})[name] = [earliest, instant_ms]
 
     def add(self, members: str, values: Iterable[str | None]) -> None:
         """Add members to a set. All carry one stamp, since a set only unites."""
@@ -90,7 +91,7 @@ def addresses(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 def _address(data: Mapping[str, Any], name: str) -> str | None:
     value = fields.text(data, name, fields.ADDRESS_LENGTH)
-    return None if value is None else value.removeprefix("tel:")
+    return (value or "").removeprefix("tel:") or None
 
 
 def _common(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
@@ -134,8 +135,9 @@ def _user_end(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
     sheet.say(scope, "talk_ms", talked)
     sheet.say(scope, "held_ms", fields.milliseconds(data, "heldDurationMs"))
     sheet.add("queue_ids", [fields.identifier(data, "queueId")])
+    user_id = fields.identifier(data, "userId")
     if talked != 0:  # An alert that nobody took ends too, with 0.
-        _worked(sheet, scope, fields.identifier(data, "userId"))
+        _worked(sheet, scope, user_id)
 
 
 def _acd(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from crm_sync import clock
 from crm_sync.closure import CONVERSATION, Event, EventStatus, Facts, Person
 from crm_sync.genesys import conversations, details, fields, kinds
-from crm_sync.genesys.payload import Decoded, Unreadable, decode
+from crm_sync.genesys.payload import REPLACEMENT, Decoded, Unreadable, decode
 
 AHEAD = timedelta(minutes=10)
 """How far an event's time may lie after our receipt."""
@@ -60,11 +60,15 @@ def _parse_one(body: bytes, value: Any, decoded: Decoded, context: Context) -> E
         found = _find(value)
         if found is None:
             return _kept(body, context, EventStatus.IGNORED, "not an event that tells of a conversation")
-        if context.organization_id and found.organization_id not in (None, context.organization_id):
+        if not _is_ours(found.organization_id, context.organization_id):
             raise Unreadable("the event is of another organization")
         return _event(body, found, decoded, context)
     except Unreadable as error:
         return _kept(body, context, EventStatus.QUARANTINED, str(error))
+
+
+def _is_ours(organization_id: str | None, only: str | None) -> bool:
+    return organization_id is None or only is None or organization_id.lower() == only.lower()
 
 
 def _find(value: Any) -> _Found | None:
@@ -73,6 +77,10 @@ def _find(value: Any) -> _Found | None:
             return _unwrap(value, topic, detail)
         case {"topicName": str(topic), "eventBody": dict(data)} if named := kinds.of_topic(topic):
             return _Found(data=data, kind=named[1], topic_id=named[0])
+        case {"detail-type": str(topic), "detail": _} if kinds.of_topic(topic):
+            raise Unreadable("detail is not an object")
+        case {"topicName": str(topic), "eventBody": _} if kinds.of_topic(topic):
+            raise Unreadable("eventBody is not an object")
         case {"conversationId": _, "eventTime": _}:
             named = kinds.of_topic(fields.text(value, "topicName", 1000) or "")
             return _Found(data=value, kind=named[1] if named else None, topic_id=named[0] if named else None)
@@ -84,7 +92,7 @@ def _find(value: Any) -> _Found | None:
             return _Found(data=value, kind="conversation")
         case dict():
             wrapped = (value.get(name) for name in _WRAPPERS)
-            return next((_find(inner) for inner in wrapped if isinstance(inner, dict)), None)
+            return next(filter(None, (_find(inner) for inner in wrapped if isinstance(inner, dict))), None)
     return None
 
 
@@ -98,7 +106,7 @@ def _unwrap(envelope: Mapping[str, Any], topic: str, detail: dict[str, Any]) -> 
     return replace(
         inner,
         kind=inner.kind or (named[1] if named else None),
-        organization_id=owner["id"] if owner else None,
+        organization_id=fields.identifier({"source": owner["id"]}, "source") if owner else None,
         trace_id=fields.text(envelope, "id"),
     )
 
@@ -131,7 +139,7 @@ def _event(body: bytes, found: _Found, decoded: Decoded, context: Context) -> Ev
         organization_id=found.organization_id or context.organization_id,
         occurred_at=at,
         trace_id=found.trace_id,
-        facts=_with_circumstances(facts, context, decoded),
+        facts=_with_circumstances(facts, context, altered=_is_altered(found, decoded)),
         people=_people(facts, details.addresses(data)[0]),
     )
 
@@ -154,7 +162,7 @@ def _conversation(body: bytes, found: _Found, decoded: Decoded, context: Context
         organization_id=found.organization_id or context.organization_id,
         occurred_at=at,
         trace_id=found.trace_id,
-        facts=_with_circumstances(facts, context, decoded),
+        facts=_with_circumstances(facts, context, altered=_is_altered(found, decoded)),
         people=_people(facts, conversations.customer_id(found.data)),
     )
 
@@ -171,7 +179,12 @@ def _business_key(conversation_id: str, kind: str, data: Mapping[str, Any], at: 
     return key
 
 
-def _with_circumstances(facts: Facts, context: Context, decoded: Decoded) -> Facts:
+def _is_altered(found: _Found, decoded: Decoded) -> bool:
+    """Tell whether the event's own text was altered, not only that of its envelope or of its neighbour in an array."""
+    return decoded.altered and REPLACEMENT in _canonical(found.data).decode()
+
+
+def _with_circumstances(facts: Facts, context: Context, *, altered: bool) -> Facts:
     """Add what surrounds the event: whose it may only be, and whether its text had to be altered.
 
     The organization that an envelope names is not among it: the same event comes bare, too, and which of the two
@@ -180,15 +193,16 @@ def _with_circumstances(facts: Facts, context: Context, decoded: Decoded) -> Fac
     about: dict[str, Any] = {}
     if context.organization_id is not None:
         about["organization_id"] = ["", context.organization_id]
-    if decoded.altered:
+    if altered:
         about["text_altered"] = ["", True]
     return {**facts, CONVERSATION: {**facts.get(CONVERSATION, {}), **about}} if about else facts
 
 
 def _people(facts: Facts, address: str | None) -> tuple[Person, ...]:
     people = {Person(kind="contact", value=contact) for contact in facts.get("+external_contact_ids", {})}
-    if address is not None and len(address) <= fields.ID_LENGTH * 2:
-        people.add(_person(address))
+    # An index entry holds no more. A longer one is found by no search, yet still stands in the closure.
+    if address is not None and len((person := _person(address)).value) <= fields.PERSON_LENGTH:
+        people.add(person)
     return tuple(sorted(people, key=lambda person: (person.kind, person.value)))
 
 

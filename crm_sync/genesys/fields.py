@@ -11,17 +11,21 @@ from crm_sync.genesys.payload import Unreadable
 ID_LENGTH = 200
 WORD_LENGTH = 200
 ADDRESS_LENGTH = 1000
+PERSON_LENGTH = 400
 TEXT_LENGTH = 100_000
+LONGEST_MS = 10**12
+"""Thirty years. A sum of such durations stays within the database's integers."""
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 MEDIA_TYPES = frozenset(
-    "voice chat email callback cobrowse video screenshare message internalmessage screenmonitoring".split()
-)
-MESSAGE_TYPES = frozenset(
-    "sms twitter facebook line whatsapp webmessaging open instagram apple linkedin".split()
+    ("voice", "chat", "email", "callback", "cobrowse", "video", "screenshare", "message", "internalmessage",
+     "screenmonitoring")
 )  # fmt: skip
+MESSAGE_TYPES = frozenset(
+    ("sms", "twitter", "facebook", "line", "whatsapp", "webmessaging", "open", "instagram", "apple", "linkedin")
+)
 DIRECTIONS = frozenset(("inbound", "outbound"))
 
 
@@ -77,8 +81,10 @@ def milliseconds(data: Mapping[str, Any], name: str) -> int | None:
     value = data.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise Unreadable(f"{name} is not a duration in milliseconds")
+    if not 0 <= value <= LONGEST_MS:
+        raise Unreadable(f"{name} is negative or longer than thirty years")
     return int(value)
 
 
@@ -92,13 +98,13 @@ def instant(data: Mapping[str, Any], name: str, *, not_after: datetime) -> datet
     if value is None:
         return None
     try:
-        found = _as_instant(value)
+        # To the millisecond, and before anything is compared with it: some senders write more digits.
+        found = clock.from_ms(clock.to_ms(_as_instant(value)))
     except (ValueError, OverflowError):
         raise Unreadable(f"{name} is not an instant") from None
     if not _EARLIEST <= found <= not_after:
         raise Unreadable(f"{name} lies before 1990 or in the future")
-    # To the millisecond, which is what every one of their notations holds.
-    return clock.from_ms(clock.to_ms(found))
+    return found
 
 
 def _as_instant(value: object) -> datetime:

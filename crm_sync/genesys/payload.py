@@ -5,7 +5,6 @@ and size and replaces NUL, which PostgreSQL cannot keep, and one scan refuses a 
 """
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic_core import from_json
 LARGEST_NUMBER = 2**53 - 1
 DEEPEST = 64
 MOST_NODES = 10_000
+REPLACEMENT = "\ufffd"
 
 _IDENTIFYING = frozenset(
     ("id", "conversationId", "sessionId", "participantId", "eventTime", "topicName", "endTime", "wrapupCode",
@@ -63,20 +63,21 @@ class _Walk:
             case bool() | None:
                 return value
             case int() | float():
-                if not math.isfinite(value) or abs(value) > LARGEST_NUMBER:
+                if abs(value) > LARGEST_NUMBER:
                     raise Unreadable(f"the number at {path[:200]} is out of range")
-                return value
+                return value or 0  # JSONB keeps no negative zero.
             case list():
                 return [self.clean(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
             case dict():
-                return {self._text(k): self.clean(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+                # The path may end up in a reason, hence the name as altered.
+                return {(name := self._text(k)): self.clean(v, f"{path}.{name}", depth + 1) for k, v in value.items()}
         raise Unreadable(f"a value of an unknown kind at {path[:200]}")
 
     def _text(self, value: str) -> str:
         if "\0" not in value:
             return value
         self.altered = True
-        return value.replace("\0", "\ufffd")
+        return value.replace("\0", REPLACEMENT)
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:

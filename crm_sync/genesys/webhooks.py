@@ -54,13 +54,15 @@ def replace(client: GenesysClient, webhook_id: str, *, name: str, url: str, even
     client.request("PUT", _path_of(webhook_id), json=body, malformed=_MALFORMED)
 
 
-def remove(client: GenesysClient, webhook_id: str) -> None:
-    """Remove a webhook; one that is gone already is fine."""
+def remove(client: GenesysClient, webhook_id: str) -> bool:
+    """Remove a webhook; return whether there was one."""
     try:
         client.request("DELETE", _path_of(webhook_id))
     except AdapterFailure as error:
-        if error.fault.code not in ("http_404", "http_410"):
-            raise
+        if error.fault.code in ("http_404", "http_410"):
+            return False
+        raise
+    return True
 
 
 def _body(name: str, url: str, events: Sequence[str], secret: str) -> JSON:

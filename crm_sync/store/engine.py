@@ -4,10 +4,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
@@ -20,7 +20,12 @@ try:
 except ImportError:  # There is no wheel for every platform; the version rule below decides what is safe.
     _pysqlite3 = None
 
+if TYPE_CHECKING:  # Only a web process needs gevent.
+    from crm_sync.store.native import NativeThreads
+
 Result = TypeVar("Result")
+
+SQLITE_ERROR = 1
 
 # Set for each writing transaction, not for the session, since a transaction pooler may hand us any session.
 _POSTGRESQL_WRITE = text(
@@ -38,20 +43,27 @@ class Database:
 
     def __init__(self, url: str, *, busy_seconds: float = 30.0, pool_size: int = 10) -> None:
         self.url = make_url(url)
+        self._busy_seconds = busy_seconds
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
         self.engine = _postgresql(url, pool_size) if self.is_postgresql else _sqlite(url, busy_seconds, pool_size)
-        self._offload: Callable[[Callable[[], Any]], Any] | None = None
+        # SQLite has one writer. Who finds it busy sleeps for up to 100 ms and may be overtaken, so the threads of a
+        # process queue for it here, where they are woken at once.
+        self._turn: AbstractContextManager[Any] = nullcontext() if self.is_postgresql else threading.Lock()
+        self._native: NativeThreads | None = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one state of the database and changes nothing."""
-        with _translated(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        with _translated(), self._engine_here().connect() as connection:
+            if self.is_postgresql:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that is committed, durably, when the block ends without an exception."""
-        with _translated(), self.engine.connect() as connection:
+        with _translated(), self._turn, self._engine_here().connect() as connection:
             connection = connection.execution_options(crm_sync_writes=True)
             with connection.begin():
                 if self.is_postgresql:
@@ -60,22 +72,28 @@ class Database:
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Run database work where it stalls nobody else: under gevent, SQLite's goes to the hub's thread pool."""
-        if self._offload is None:
-            return work()
-        return self._offload(work)  # type: ignore[no-any-return]  # gevent's pool is untyped
+        return work() if self._native is None else self._native.run(work)
 
-    def use_gevent_pool(self) -> None:
-        """Send the work given to `run` to native threads. SQLite's C code never yields to other greenlets."""
+    def use_native_threads(self) -> None:
+        """Send the work given to `run` to native threads, where SQLite under gevent belongs."""
         if self.is_postgresql:
             return
-        from gevent.threadpool import ThreadPool
+        from crm_sync.store.native import NativeThreads
 
-        pool = ThreadPool(8)
-        self._offload = pool.apply
+        url, busy_seconds = self.url.render_as_string(hide_password=False), self._busy_seconds
+        self._native = NativeThreads(lambda: _sqlite(url, busy_seconds, 1))
+        # The queue of threads would be a lock between them. The group commit is the queue here.
+        self._turn = nullcontext()
 
     def close(self) -> None:
         """Close all idle connections."""
+        if self._native is not None:
+            self._native.close()
         self.engine.dispose()
+
+    def _engine_here(self) -> Engine:
+        own = None if self._native is None else self._native.engine()
+        return own or self.engine
 
 
 def sqlite_module() -> ModuleType:
@@ -157,7 +175,12 @@ def _sqlite(url: str, busy_seconds: float, pool_size: int) -> Engine:
     path = make_url(url).database
     if not path or path == ":memory:":
         raise SetupError("DATABASE_URL names an SQLite database in memory: give it a file, sqlite:////path/to/file.db.")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"The folder of the SQLite file cannot be made ({error.strerror}): check DATABASE_URL."
+        ) from error
     module = sqlite_module()
     safe = is_wal_safe(module.sqlite_version_info)
     engine = create_engine(
@@ -181,9 +204,11 @@ def _sqlite(url: str, busy_seconds: float, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
         # A read lock that must become a write lock can fail at once, whatever the timeout.
-        writes = connection.get_execution_options().get("crm_sync_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("crm_sync_writes", False) else "BEGIN")
 
     return engine
 
@@ -195,6 +220,8 @@ def _translated() -> Iterator[None]:
     except TimeoutError as error:
         raise Unavailable("The database has no free connection.") from error
     except (OperationalError, InterfaceError) as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR:
+            raise  # The statement itself is wrong, which SQLite calls operational too.
         raise Unavailable("The database cannot be reached or cannot commit.") from error
     except DBAPIError as error:
         if error.connection_invalidated:

@@ -6,7 +6,7 @@ The webhook, a replay and a reconciliation all come through `Inbox.record`.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ _EVENT_COLUMNS = (
     "event_id", "dedupe_key", "status", "reason", "kind", "source", "conversation_id", "organization_id",
     "occurred_at", "received_at", "trace_id", "body",
 )  # fmt: skip
-_CLOSURE_COLUMNS = (*FIELDS, "facts", "digest", "version")
+_CLOSURE_COLUMNS = (*FIELDS, "facts", "digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,19 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
+    """A closure as it is stored, locked for us."""
+
     facts: Facts
-    digest: str
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Raised:
+    """A closure whose version has risen: what is owed of it."""
+
+    conversation_id: str
+    version: int
+    closed: bool
 
 
 class Inbox:
@@ -58,7 +68,8 @@ class Inbox:
         """Store these events in one transaction, committed when this returns; one answer for each, in their order.
 
         With `again` an event that is already stored is merged once more, which changes nothing unless we have since
-        learnt to read more in it. Raises `Unavailable` when the database cannot commit; then nothing is stored.
+        learnt to read more in it, or to take its words in another way. Raises `Unavailable` when the database cannot
+        commit; then nothing is stored.
         """
         started = clock.monotonic()
         with self._database.write() as connection:
@@ -66,45 +77,94 @@ class Inbox:
             answers = _answers(events, fresh)
             merged = [e for e in events if e.status is EventStatus.ACCEPTED and (again or e.event_id in fresh)]
             if merged:
-                self._merge(connection, merged)
+                self._merge(connection, merged, again=again)
             if clock.monotonic() - started > LONGEST_SECONDS:
                 raise Unavailable("The database was too slow to store the event.")
         return answers
 
-    def _merge(self, connection: Connection, events: Sequence[Event]) -> None:
+    def _merge(self, connection: Connection, events: Sequence[Event], *, again: bool) -> None:
         added: dict[str, Facts] = defaultdict(dict)
         for event in events:
             if event.conversation_id is not None:
                 added[event.conversation_id] = merge(added[event.conversation_id], event.facts)
         # In one order everywhere, or two groups that touch the same conversations would wait for each other.
         conversations = sorted(added)
-        _insert_missing(connection, conversations)
-        known, now_ms = _lock(connection, conversations)
-        changed = []
-        for conversation_id in conversations:
-            held = known[conversation_id]
-            facts = merge(held.facts, added[conversation_id])
-            if facts != held.facts:
-                closure = derive(conversation_id, facts, self._resolution_map)
-                changed.append(_as_row(closure, facts, held, now_ms))
-        if changed:
-            _update(connection, changed)
-        raised = [row for row in changed if row["version"] > known[row["conversation_id"]].version]
+        known = _lock(connection, conversations)
+        raised = self._insert(connection, {c: added[c] for c in conversations if c not in known})
+        # A row that another process has inserted since we looked is locked now; locking no row would lock nothing.
+        known |= _lock(connection, [c for c in conversations if c not in known and c not in raised])
+        raised |= self._update(connection, known, added, again=again)
         if raised:
-            owe(connection, raised)
+            owe(connection, [raised[c] for c in conversations if c in raised])
         _insert_people(connection, events)
 
+    def _insert(self, connection: Connection, added: Mapping[str, Facts]) -> dict[str, _Raised]:
+        """Insert the closures of conversations that we did not know, and return those that are ours."""
+        if not added:
+            return {}
+        records = [self._as_record(c, facts) for c, facts in added.items()]
+        source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
+        listed = ", ".join(_CLOSURE_COLUMNS)
+        now = bulk.now_sql(connection)
+        inserted = connection.execute(
+            text(f"""
+                INSERT INTO closures ({listed}, version, created_at, updated_at)
+                SELECT {listed}, {bulk.now_ms_sql(connection)}, {now}, {now} FROM {source} WHERE true
+                ORDER BY r.conversation_id ON CONFLICT DO NOTHING RETURNING conversation_id, version, closed
+            """),
+            parameters,
+        )
+        return {row.conversation_id: _Raised(**row._mapping) for row in inserted}
 
-def owe(connection: Connection, closures: Sequence[dict[str, Any]]) -> None:
+    def _update(
+        self, connection: Connection, known: Mapping[str, _Known], added: Mapping[str, Facts], *, again: bool
+    ) -> dict[str, _Raised]:
+        """Merge what is new into the closures we hold, and return those that readers will see changed.
+
+        The version rises only then, and to the database's clock at least: after a restore from a backup it still lies
+        above all that a CRM has seen.
+        """
+        merged = {c: merge(held.facts, added[c]) for c, held in known.items()}
+        records = [self._as_record(c, facts) for c, facts in merged.items() if again or facts != known[c].facts]
+        if not records:
+            return {}
+        source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
+        columns = ", ".join(f"{name} = r.{name}" for name in _CLOSURE_COLUMNS if name != "conversation_id")
+        greatest = bulk.greatest_sql(connection)
+        same = "closures.digest = r.digest"
+        updated = connection.execute(
+            text(f"""
+                UPDATE closures SET {columns},
+                    version = CASE WHEN {same} THEN closures.version
+                        ELSE {greatest}(closures.version + 1, {bulk.now_ms_sql(connection)}) END,
+                    updated_at = CASE WHEN {same} THEN closures.updated_at ELSE {bulk.now_sql(connection)} END
+                FROM {source} WHERE closures.conversation_id = r.conversation_id
+                RETURNING closures.conversation_id, closures.version, closures.closed
+            """),
+            parameters,
+        )
+        return {
+            row.conversation_id: _Raised(**row._mapping)
+            for row in updated
+            if row.version > known[row.conversation_id].version
+        }
+
+    def _as_record(self, conversation_id: str, facts: Facts) -> dict[str, Any]:
+        closure = derive(conversation_id, facts, self._resolution_map)
+        digest = hashlib.sha256(json.dumps(closure.as_record(), sort_keys=True).encode()).hexdigest()
+        return _as_columns(closure) | {"facts": facts, "digest": digest}
+
+
+def owe(connection: Connection, raised: Sequence[_Raised]) -> None:
     """Owe each of these versions to every target that is to hear of it, and wake the workers at the commit.
 
     A closed conversation is owed to each target that is not retired; one that is open, only to those that were
     already told of it. A delivery that waits keeps its due time, or an update would defeat its back-off.
     """
-    source, parameters = bulk.rows(connection, _CLOSURES, ("conversation_id", "version", "closed"), closures)
+    records = [{"conversation_id": r.conversation_id, "version": r.version, "closed": bool(r.closed)} for r in raised]
+    source, parameters = bulk.rows(connection, _CLOSURES, ("conversation_id", "version", "closed"), records)
     now = bulk.now_sql(connection)
-    greatest = "greatest" if connection.dialect.name == "postgresql" else "max"
-    connection.execute(
+    owed = connection.execute(
         text(f"""
             INSERT INTO deliveries (target_id, conversation_id, state, desired_version, due_at, attempts, lost_leases,
                                     push_again, redelivery, created_at, updated_at)
@@ -114,7 +174,7 @@ def owe(connection: Connection, closures: Sequence[dict[str, Any]]) -> None:
                 SELECT 1 FROM deliveries AS d WHERE d.target_id = t.id AND d.conversation_id = r.conversation_id)
             ORDER BY r.conversation_id, t.id
             ON CONFLICT (target_id, conversation_id) DO UPDATE SET
-                desired_version = {greatest}(deliveries.desired_version, excluded.desired_version),
+                desired_version = {bulk.greatest_sql(connection)}(deliveries.desired_version, excluded.desired_version),
                 due_at = CASE WHEN deliveries.state = 'pending' THEN deliveries.due_at ELSE excluded.due_at END,
                 attempts = CASE WHEN deliveries.state = 'pending' THEN deliveries.attempts ELSE 0 END,
                 lost_leases = CASE WHEN deliveries.state = 'pending' THEN deliveries.lost_leases ELSE 0 END,
@@ -123,7 +183,7 @@ def owe(connection: Connection, closures: Sequence[dict[str, Any]]) -> None:
         """),
         parameters,
     )
-    if connection.dialect.name == "postgresql":
+    if owed.rowcount and connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
 
 
@@ -185,39 +245,18 @@ def _answers(events: Sequence[Event], fresh: set[str]) -> list[Recorded]:
     return answers
 
 
-def _insert_missing(connection: Connection, conversations: Sequence[str]) -> None:
-    """Make sure that each row exists: locking a row that does not exist locks nothing."""
-    nothing = _as_columns(Closure(conversation_id=""))
-    records = [nothing | {"conversation_id": c, "facts": {}, "digest": "", "version": 0} for c in conversations]
-    source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
-    listed = ", ".join(_CLOSURE_COLUMNS)
-    now = bulk.now_sql(connection)
-    connection.execute(
-        text(f"INSERT INTO closures ({listed}, created_at, updated_at) SELECT {listed}, {now}, {now}"
-             f" FROM {source} WHERE true ORDER BY r.conversation_id ON CONFLICT DO NOTHING"),
-        parameters,
-    )  # fmt: skip
-
-
-def _lock(connection: Connection, conversations: Sequence[str]) -> tuple[dict[str, _Known], int]:
+def _lock(connection: Connection, conversations: Sequence[str]) -> dict[str, _Known]:
+    """Lock the closures that exist, and return what they hold."""
+    if not conversations:
+        return {}
     c = _CLOSURES.c
     rows = connection.execute(
-        select(c.conversation_id, c.facts, c.digest, c.version)
+        select(c.conversation_id, c.facts, c.version)
         .where(c.conversation_id.in_(conversations))
         .order_by(c.conversation_id)
         .with_for_update()
-    ).all()
-    now_ms = connection.scalar(text(f"SELECT {bulk.now_ms_sql(connection)}"))
-    known = {row.conversation_id: _Known(facts=row.facts, digest=row.digest, version=row.version) for row in rows}
-    return known, int(now_ms or 0)
-
-
-def _as_row(closure: Closure, facts: Facts, held: _Known, now_ms: int) -> dict[str, Any]:
-    """Return the columns to write; the version rises only when what readers see has changed."""
-    columns = _as_columns(closure)
-    digest = hashlib.sha256(json.dumps(closure.as_record(), sort_keys=True).encode()).hexdigest()
-    version = held.version if digest == held.digest else max(held.version + 1, now_ms)
-    return columns | {"facts": facts, "digest": digest, "version": version}
+    )
+    return {row.conversation_id: _Known(facts=row.facts, version=row.version) for row in rows}
 
 
 def _as_columns(closure: Closure) -> dict[str, Any]:
@@ -228,18 +267,6 @@ def _as_columns(closure: Closure) -> dict[str, Any]:
     columns["attributes"] = dict(closure.attributes)
     columns["resolution"] = str(closure.resolution)
     return columns
-
-
-def _update(connection: Connection, changed: Sequence[dict[str, Any]]) -> None:
-    source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, changed)
-    now = bulk.now_sql(connection)
-    set_clause = ", ".join(f"{name} = r.{name}" for name in _CLOSURE_COLUMNS if name != "conversation_id")
-    connection.execute(
-        text(f"UPDATE closures SET {set_clause}, updated_at = CASE WHEN closures.version = r.version"
-             f" THEN closures.updated_at ELSE {now} END"
-             f" FROM {source} WHERE closures.conversation_id = r.conversation_id"),
-        parameters,
-    )  # fmt: skip
 
 
 def _insert_people(connection: Connection, events: Sequence[Event]) -> None:

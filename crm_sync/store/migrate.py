@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 import crm_sync
 from crm_sync.errors import SchemaError, Unavailable
 from crm_sync.settings import Settings
-from crm_sync.store.engine import Database
+from crm_sync.store.engine import SQLITE_ERROR, Database
 from crm_sync.store.tables import Base
 
 LOCK_KEY = 0x63726D73  # "crms": the advisory lock that lets one process migrate at a time
@@ -132,6 +132,8 @@ def _run(url: str, action: Callable[[Config], None]) -> None:
     except CommandError as error:
         raise SchemaError(f"{error}: see crm-sync db history.") from error
     except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR:
+            raise  # The statement itself is wrong, which SQLite calls operational too.
         raise Unavailable(
             "The database cannot be migrated now: it is away, or another session holds a lock. Try again."
         ) from error

@@ -110,17 +110,18 @@ def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: 
     if not chosen:
         return []
     token = secrets.token_hex(16)
+    # From now until the settle nobody knows what the CRM holds: if we die, the next one must not skip the push.
     connection.execute(
         text(f"""
             UPDATE deliveries SET claim_token = :token, lease_until = {bulk.later_sql(connection, lease_seconds)},
-                attempts = attempts + 1, push_again = false,
+                attempts = attempts + 1, push_again = false, payload_hash = NULL,
                 lost_leases = lost_leases + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END
             WHERE id IN :ids
         """).bindparams(bindparam("ids", expanding=True)),
         {"token": token, "ids": [row.id for row in chosen]},
     )
-    again = {row.id: row.push_again for row in chosen}
-    return [_as_claim(row, again[row.id]) for row in _claimed(connection, token)]
+    before = {row.id: row for row in chosen}
+    return [_as_claim(row, before[row.id]) for row in _claimed(connection, token)]
 
 
 def release(connection: Connection, claims: Sequence[Claim]) -> None:
@@ -128,10 +129,13 @@ def release(connection: Connection, claims: Sequence[Claim]) -> None:
     connection.execute(
         text("""
             UPDATE deliveries SET claim_token = NULL, lease_until = NULL, attempts = attempts - 1,
-                push_again = push_again OR :again
+                push_again = push_again OR :again, payload_hash = :hash
             WHERE id = :id AND claim_token = :token
         """),
-        [{"id": c.delivery_id, "token": c.token, "again": c.push_again} for c in claims],
+        [
+            {"id": c.delivery_id, "token": c.token, "again": c.push_again, "hash": c.payload_hash}
+            for c in sorted(claims, key=lambda claim: claim.closure.conversation_id)
+        ],
     )
 
 
@@ -165,7 +169,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Cl
 def _choose(connection: Connection, target_id: int, limit: int, now: str) -> Sequence[Any]:
     d = _DELIVERIES.c
     due = connection.execute(
-        select(d.id, d.push_again, d.lease_until, d.lost_leases)
+        select(d.id, d.push_again, d.payload_hash, d.lease_until, d.lost_leases)
         .where(d.target_id == target_id, d.state == "pending", text(f"deliveries.due_at <= {now}"))
         .where(d.lease_until.is_(None) | text(f"deliveries.lease_until < {now}"))
         .order_by(d.due_at)
@@ -185,14 +189,14 @@ def _claimed(connection: Connection, token: str) -> Sequence[Any]:
         .where(_DELIVERIES.c.claim_token == token)
         .order_by(_DELIVERIES.c.due_at, _DELIVERIES.c.id)
         .with_only_columns(
-            *(_DELIVERIES.c[name] for name in ("id", "claim_token", "attempts", "lost_leases", "payload_hash",
-                                               "redelivery", "crm_record_id")),
+            *(_DELIVERIES.c[name] for name in ("id", "claim_token", "attempts", "lost_leases", "redelivery",
+                                               "crm_record_id")),
             *(_CLOSURES.c[name] for name in (*FIELDS, "version")),
         )
     ).all()  # fmt: skip
 
 
-def _as_claim(row: Any, push_again: bool) -> Claim:
+def _as_claim(row: Any, before: Any) -> Claim:
     return Claim(
         delivery_id=row.id,
         token=row.claim_token,
@@ -200,8 +204,8 @@ def _as_claim(row: Any, push_again: bool) -> Claim:
         version=row.version,
         attempts=row.attempts,
         lost_leases=row.lost_leases,
-        payload_hash=row.payload_hash,
-        push_again=push_again,
+        payload_hash=before.payload_hash,
+        push_again=before.push_again,
         redelivery=row.redelivery,
         crm_record_id=row.crm_record_id,
     )
@@ -239,8 +243,8 @@ def _write(connection: Connection, settlements: Sequence[Settlement]) -> None:
     ]
     source, parameters = bulk.typed_rows(connection, _SETTLED, records)
     now = bulk.now_sql(connection)
-    # What became newer, or was asked for again, while we pushed is owed at once.
-    more = "(r.is_done AND (deliveries.desired_version > r.version OR deliveries.push_again))"
+    # What became newer, or was asked for again, while we pushed is owed at once; fresh data may heal a dead one, too.
+    more = "(r.state <> 'pending' AND (deliveries.desired_version > r.version OR deliveries.push_again))"
     connection.execute(
         text(f"""
             UPDATE deliveries SET
@@ -249,8 +253,8 @@ def _write(connection: Connection, settlements: Sequence[Settlement]) -> None:
                 delivered_version = CASE WHEN r.is_done THEN r.version ELSE deliveries.delivered_version END,
                 delivered_at = CASE WHEN r.is_done THEN {now} ELSE deliveries.delivered_at END,
                 payload_hash = r.payload_hash,
-                attempts = CASE WHEN r.is_done THEN 0 ELSE deliveries.attempts - r.given_back END,
-                lost_leases = CASE WHEN r.is_done THEN 0 ELSE deliveries.lost_leases END,
+                attempts = CASE WHEN r.is_done OR {more} THEN 0 ELSE deliveries.attempts - r.given_back END,
+                lost_leases = CASE WHEN r.is_done OR {more} THEN 0 ELSE deliveries.lost_leases END,
                 last_error = CASE WHEN r.is_done THEN NULL ELSE r.message END,
                 crm_record_id = coalesce(r.record_id, deliveries.crm_record_id),
                 crm_url = coalesce(r.url, deliveries.crm_url),

@@ -115,7 +115,7 @@ def changed(connection: Connection, wanted: Filter, *, after: Position, limit: i
     and no change is written into the part that has been read.
     """
     c = _CLOSURES.c
-    settled = text(f"closures.updated_at < {bulk.later_sql(connection, -FEED_LAG_SECONDS)}")
+    settled = text(f"closures.updated_at < {_horizon_sql(connection)}")
     found = connection.execute(
         _matching(connection, wanted)
         .where(_key(c.updated_at) > _place(c.updated_at, after), settled)
@@ -187,6 +187,13 @@ def _holds(connection: Connection, column: ColumnElement[Any], member: str) -> C
         return type_coerce(column, JSONB).contains([member])
     members = func.json_each(column).table_valued("value")
     return select(members.c.value).where(members.c.value == member).exists()
+
+
+def _horizon_sql(connection: Connection) -> str:
+    """Return SQL for where the feed ends. Never later than the snapshot that is read, however long it takes."""
+    if connection.dialect.name == "postgresql":
+        return f"now() - make_interval(secs => {FEED_LAG_SECONDS})"
+    return bulk.later_sql(connection, -FEED_LAG_SECONDS)
 
 
 def _key(instant: ColumnElement[Any]) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 
 from crm_sync.errors import NotFound
 from crm_sync.store import bulk
@@ -35,13 +35,19 @@ def sync(connection: Connection, adapters: Mapping[str, str]) -> dict[str, int]:
 
     A new target owes from now on. One that has left the settings is retired: its debts are kept, not claimed.
     """
-    now = text(bulk.now_sql(connection))
+    now = bulk.now_sql(connection)
     known = {row.name: row for row in connection.execute(select(_TARGETS).order_by(_TARGETS.c.id).with_for_update())}
     for name, adapter in sorted(adapters.items()):
         row = known.get(name)
         if row is None:
-            values = {"name": name, "adapter": adapter, "state": "live", "created_at": now}
-            connection.execute(insert(_TARGETS).values(values))
+            # Web and worker start together: both may find that the row is not there yet.
+            connection.execute(
+                text(f"""
+                    INSERT INTO targets (name, adapter, state, created_at) VALUES (:name, :adapter, 'live', {now})
+                    ON CONFLICT (name) DO NOTHING
+                """),
+                {"name": name, "adapter": adapter},
+            )
         elif row.state == "retired" or row.adapter != adapter:
             state = "live" if row.state == "retired" else row.state
             connection.execute(update(_TARGETS).where(_TARGETS.c.id == row.id).values(adapter=adapter, state=state))
@@ -63,8 +69,9 @@ def resume(connection: Connection, name: str) -> None:
 
 
 def hold_until(connection: Connection, target_id: int, until: datetime) -> None:
-    """Let nobody push to the target before this instant, as its CRM has asked."""
-    connection.execute(update(_TARGETS).where(_TARGETS.c.id == target_id).values(not_before=until))
+    """Let nobody push to the target before this instant, as its CRM has asked; the longest rest asked for holds."""
+    is_shorter = _TARGETS.c.not_before.is_(None) | (_TARGETS.c.not_before < until)
+    connection.execute(update(_TARGETS).where(_TARGETS.c.id == target_id, is_shorter).values(not_before=until))
 
 
 def rows(connection: Connection) -> list[Target]:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from crm_sync import clock
+from crm_sync.errors import Unavailable
 from crm_sync.store.engine import Database
 from crm_sync.store.inbox import CHANNEL
 
@@ -28,12 +29,15 @@ class Wakeup:
     def wait(self, seconds: float) -> bool:
         """Return True as soon as there may be something new, False when the time has passed.
 
-        Raises `psycopg.Error` or `SQLAlchemyError` when the connection is lost; open another then.
+        Raises `Unavailable` when the connection is lost; open another then.
         """
         if self._database.is_postgresql:
             raw = self._connection.connection.driver_connection
             assert isinstance(raw, psycopg.Connection)
-            return any(True for _ in raw.notifies(timeout=seconds, stop_after=1))
+            try:
+                return any(True for _ in raw.notifies(timeout=seconds, stop_after=1))
+            except psycopg.Error as error:
+                raise Unavailable("The connection that listens for commits was lost.") from error
         ends_at = clock.monotonic() + seconds
         while (version := self._data_version()) == self._seen:
             if clock.monotonic() >= ends_at:

@@ -8,9 +8,7 @@ from click.testing import CliRunner, Result
 
 
 @pytest.fixture
-def crm_sync(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Result]:
+def crm_sync(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command in an empty folder, on the database of this test where it has one."""
     from crm_sync.cli import main
 

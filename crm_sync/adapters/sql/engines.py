@@ -49,6 +49,14 @@ def create(url: sa.URL, *, deadline_seconds: float) -> sa.Engine:
     return _mysql(url, seconds)
 
 
+def sqlite_module() -> ModuleType:
+    """Return the newest SQLite at hand: the one of the standard library can be too old to write beside others."""
+    try:
+        return import_module("pysqlite3.dbapi2")
+    except ImportError:
+        return import_module("sqlite3.dbapi2")
+
+
 def _postgresql(url: sa.URL, seconds: float) -> sa.Engine:
     # Without server-side prepared statements, which a pooler between us and the database may not carry.
     arguments = {"connect_timeout": 5, "tcp_user_timeout": int(seconds * 1000), "prepare_threshold": None}
@@ -88,7 +96,7 @@ def _mysql(url: sa.URL, seconds: float) -> sa.Engine:
 
 
 def _sqlite(url: sa.URL, seconds: float) -> sa.Engine:
-    engine = _engine(url, {"timeout": min(_LOCK_SECONDS, seconds)}, module=_sqlite_module())
+    engine = _engine(url, {"timeout": min(_LOCK_SECONDS, seconds)}, module=sqlite_module())
 
     @sa.event.listens_for(engine, "connect")
     def _no_implicit_begin(connection: Any, _record: Any) -> None:
@@ -112,11 +120,3 @@ def _engine(url: sa.URL, arguments: dict[str, Any], **more: Any) -> sa.Engine:
         pool_recycle=1800,
         **more,
     )
-
-
-def _sqlite_module() -> ModuleType:
-    """Return the newest SQLite at hand: the one of the standard library can be too old to write beside others."""
-    try:
-        return import_module("pysqlite3.dbapi2")
-    except ImportError:
-        return import_module("sqlite3.dbapi2")

@@ -43,8 +43,12 @@ _WORDS = (
     (re.compile(r"ON CONFLICT clause does not match|unable to open|readonly|not a database"), Kind.CONFIG),
     (re.compile(r"constraint failed|datatype mismatch|too big"), Kind.DATA),
 )
+# Bound to the ends of the message, because in between stand the values.
 _COLUMN = re.compile(
-    r"(?:[Cc]olumn|[Ff]ield) '([^']+)'|for column (?:`[^`]+`\.)*`([^`]+)`|NOT NULL constraint failed: [^.\s]+\.(\S+)"
+    r"^Column '([^']+)' cannot be null$"
+    r"|^Field '([^']+)' doesn't have a default value$"
+    r"|for column (?:`[^`]+`\.)*['`]([^'`]+)['`] at row \d+$"
+    r"|^NOT NULL constraint failed: [^.\s]+\.(\S+)$"
 )
 
 
@@ -83,8 +87,8 @@ def _kind_and_code(cause: Any) -> tuple[Kind, str]:
 
 
 def _column(cause: Any) -> str | None:
-    named = getattr(getattr(cause, "diag", None), "column_name", None)
-    if named:
-        return str(named)
-    found = _COLUMN.search(" ".join(str(part) for part in cause.args))
+    if hasattr(cause, "diag"):
+        named = cause.diag.column_name
+        return None if named is None else str(named)
+    found = _COLUMN.search(str(cause.args[-1])) if cause.args else None
     return next(filter(None, found.groups()), None) if found else None

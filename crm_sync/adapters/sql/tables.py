@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from crm_sync.adapters.contract import Finding, MappedField
 from crm_sync.adapters.values import to_json
@@ -111,14 +112,21 @@ def _is_unique(connection: sa.Connection, table: sa.Table, column: str) -> bool:
 
 def _unique_names(connection: sa.Connection, table: sa.Table) -> set[tuple[str | None, ...]]:
     inspector = sa.inspect(connection)
+    # SQLite shows a UNIQUE behind a column only as an index of its own making.
+    more = {"include_auto_indexes": True} if connection.dialect.name == "sqlite" else {}
     primary = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
     constraints = inspector.get_unique_constraints(table.name, schema=table.schema)
-    indexes = inspector.get_indexes(table.name, schema=table.schema)
+    indexes = [index for index in inspector.get_indexes(table.name, schema=table.schema, **more) if _is_whole(index)]
     return {
         tuple(primary),
         *(tuple(constraint["column_names"]) for constraint in constraints),
         *(tuple(index["column_names"]) for index in indexes if index["unique"]),
     } - {()}
+
+
+def _is_whole(index: ReflectedIndex) -> bool:
+    """Whether an index is for every row: one with a condition does not keep the others apart."""
+    return not any(option.endswith("_where") for option in index.get("dialect_options", {}))
 
 
 def _converted(value: JSON, column: sa.Column[Any]) -> Any:

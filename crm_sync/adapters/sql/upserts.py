@@ -45,7 +45,8 @@ def _on_conflict(
 def _on_duplicate(table: sa.TableClause, row: Mapping[str, Any], key: str, version: str) -> mysql.Insert:
     insert = mysql.insert(table).values(dict(row))
     is_due = sa.func.coalesce(table.c[version], 0) <= insert.inserted[version]
-    # The assignments run from left to right and each sees those before it, so the version itself comes last.
+    # The assignments run from left to right and each sees those before it. With the version last, every one of them
+    # compares with the version that was held.
     names = [*(name for name in row if name not in (key, version)), version]
     return insert.on_duplicate_key_update(
         [(name, sa.case((is_due, insert.inserted[name]), else_=table.c[name])) for name in names]

@@ -86,24 +86,18 @@ class TestWebhook(HTTPContract):
         return [SECRET, SECRET.removeprefix("whsec_"), "in-the-path"]
 
 
-class SQLContract(AdapterContract):
-    """A table that the first push creates, read by another connection."""
+class TestSQL(AdapterContract):
+    """A table that the first push creates, on SQLite, PostgreSQL and MariaDB, read by another connection."""
 
     @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def adapter(self, url: str) -> Iterator[SQLAdapter]:
-        options = {"url": url, "table": "closures", "create_table": True}
+    def adapter(self, customer_url: str) -> Iterator[SQLAdapter]:
+        options = {"url": customer_url, "table": "closures", "create_table": True}
         described = mapping.describe({})
         with closing(SQLAdapter.from_options(options, fields=described, worker_deadline_seconds=20)) as adapter:
             yield adapter
 
     @pytest.fixture
-    def read_back(self, url: str) -> Iterator[ReadBack]:
-        engine = sa.create_engine(url)
-
+    def read_back(self, engine: sa.Engine) -> ReadBack:
         def read(conversation_id: str | None = None) -> list[Held]:
             with engine.connect() as connection:
                 if not sa.inspect(connection).has_table("closures"):
@@ -115,8 +109,7 @@ class SQLContract(AdapterContract):
                 if conversation_id in (None, row["conversation_id"])
             ]
 
-        yield read
-        engine.dispose()
+        return read
 
     @pytest.fixture
     def refused(self) -> Refused:
@@ -132,24 +125,8 @@ class SQLContract(AdapterContract):
         return lose
 
     @pytest.fixture
-    def secrets(self, url: str) -> Sequence[str]:
-        return [sa.make_url(url).password or "no password is used here"]
-
-
-class TestSQL(SQLContract):
-    """SQLite and PostgreSQL."""
-
-    @pytest.fixture
-    def url(self, database_url: str) -> str:
-        return database_url
-
-
-class TestSQLOnMariaDB(SQLContract):
-    """MariaDB."""
-
-    @pytest.fixture
-    def url(self, mariadb_url: str) -> str:
-        return mariadb_url
+    def secrets(self, customer_url: str) -> Sequence[str]:
+        return [sa.make_url(customer_url).password or "no password is used here"]
 
 
 def commit_and_cut(connection: sa.Connection) -> None:

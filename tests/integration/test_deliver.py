@@ -1,0 +1,375 @@
+"""The worker on a real database and a CRM in memory: what each answer of the CRM means for the row and the target."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from crm_sync import clock, deliver
+from crm_sync.adapters.contract import Outcome, Receipt
+from crm_sync.adapters.memory import Failing, MemoryAdapter
+from crm_sync.deliver import Lane
+from crm_sync.errors import Fault, Kind
+from crm_sync.retry import SCHEDULE
+from crm_sync.settings import Settings, TargetSettings, WorkerSettings
+from tests.integration.builders import CONVERSATION, Store, ended, opened_store, started, wrapped_up
+from tests.integration.fakes import REFUSED, AtomicAdapter, BrokenAdapter, CrookedAdapter
+
+
+@pytest.fixture
+def store(migrated_url: str) -> Iterator[Store]:
+    """A store with the target `crm`."""
+    with opened_store(migrated_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def crm() -> MemoryAdapter:
+    """The CRM."""
+    return MemoryAdapter()
+
+
+def once(store: Store, adapter: MemoryAdapter, **options: object) -> int:
+    """Claim, push and settle one batch."""
+    target = TargetSettings.model_validate({"adapter": "memory", **options})
+    settings = Settings(database_url="sqlite:////unused", targets={"crm": target})
+    lane = Lane(name="crm", target_id=store.target_id, adapter=adapter, settings=target, wake=threading.Event())
+    return deliver.deliver_once(lane, settings, store.database)
+
+
+def fault(kind: Kind, **known: object) -> Fault:
+    """Return a fault of this kind."""
+    return replace(Fault(kind=kind, code="some_code", message="It failed."), **known)  # type: ignore[arg-type]
+
+
+def due_now(store: Store) -> None:
+    """Let all that waits be due."""
+    store.change("deliveries", due_at=clock.now() - timedelta(seconds=1))
+
+
+def last_attempt(store: Store) -> tuple[str, str | None, str | None, str | None]:
+    """Return outcome, kind, code and message of the newest attempt."""
+    attempt = store.rows("delivery_attempts")[-1]
+    return attempt.outcome, attempt.kind, attempt.code, attempt.message
+
+
+def test_what_is_owed_is_pushed_and_settled(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended(), wrapped_up())
+    found = once(store, crm)
+    closure, row = store.row("closures"), store.delivery()
+
+    assert found == 1
+    assert crm.records[CONVERSATION].version == closure.version
+    assert crm.records[CONVERSATION].fields["resolution"] == "resolved"
+    assert (row.state, row.delivered_version, row.crm_record_id) == ("delivered", closure.version, CONVERSATION)
+    assert last_attempt(store) == ("created", None, None, None)
+    assert once(store, crm) == 0
+
+
+def test_the_mapping_of_the_target_decides_what_the_crm_holds(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended())
+    once(store, crm, fields={"Status__c": {"from": "closed", "map": {"true": "Closed"}}, "Origin": {"constant": "G"}})
+
+    assert crm.records[CONVERSATION].fields == {"Status__c": "Closed", "Origin": "G"}
+
+
+def test_a_batch_is_no_larger_than_the_settings_and_the_crm_allow(store: Store, crm: MemoryAdapter) -> None:
+    store.record(*(ended(f"c{number}") for number in range(5)))
+    crm.capabilities = replace(crm.capabilities, max_batch=3)
+
+    assert [once(store, crm, batch=2), once(store, crm, batch=100), once(store, crm)] == [2, 3, 0]
+
+
+def test_ten_updates_while_nobody_looked_are_one_push(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended())
+    for at in range(10):
+        store.record(wrapped_up(at=200 + at, wrapupNotes=f"note {at}"))
+    once(store, crm)
+
+    assert [effect.version for effect in crm.effects] == [store.row("closures").version]
+    assert crm.records[CONVERSATION].fields["wrapup_notes"] == "note 9"
+
+
+def test_a_reopening_is_pushed_as_not_closed(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended())
+    once(store, crm)
+    store.record(started(at=200, session="second"))
+    once(store, crm)
+
+    assert crm.records[CONVERSATION].fields["closed"] is False
+    assert [effect.outcome for effect in crm.effects] == [Outcome.CREATED, Outcome.UPDATED]
+
+
+def test_a_payload_that_the_crm_has_already_is_not_sent_again(store: Store, crm: MemoryAdapter) -> None:
+    fields = {"Ended": "ended_at"}
+    store.record(ended())
+    once(store, crm, fields=fields)
+    store.record(wrapped_up())
+    once(store, crm, fields=fields)
+    row = store.delivery()
+
+    assert len(crm.effects) == 1
+    assert (row.state, row.delivered_version) == ("delivered", store.row("closures").version)
+    assert last_attempt(store)[0] == "unchanged"
+
+
+@pytest.mark.parametrize("why", ["it is asked for", "a worker died meanwhile", "the last push failed"])
+def test_a_payload_that_the_crm_may_not_have_is_sent_again(store: Store, crm: MemoryAdapter, why: str) -> None:
+    fields = {"Ended": "ended_at"}
+    store.record(ended())
+    once(store, crm, fields=fields)
+    crm.records.clear()
+    match why:
+        case "it is asked for":
+            store.change("deliveries", state="pending", push_again=True, redelivery=1)
+        case "a worker died meanwhile":
+            store.change("deliveries", state="pending")
+            assert store.claim()
+            store.expire_leases()
+        case _:
+            crm.script.append(Failing(fault=fault(Kind.AMBIGUOUS)))
+            store.change("deliveries", state="pending", push_again=True)
+            once(store, crm, fields=fields)
+            due_now(store)
+    once(store, crm, fields=fields)
+
+    assert CONVERSATION in crm.records
+    assert store.delivery().state == "delivered"
+
+
+def test_a_forced_push_has_a_key_of_its_own(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended())
+    once(store, crm)
+    store.change("deliveries", state="pending", push_again=True, redelivery=3)
+    once(store, crm)
+    first, second = (attempt.push_key for attempt in store.rows("delivery_attempts"))
+
+    assert second == f"{first}.r3"
+    assert first.startswith(f"{CONVERSATION}.{store.row('closures').version}.")
+
+
+@pytest.mark.parametrize("kind", [Kind.RETRYABLE, Kind.AMBIGUOUS, Kind.CONFLICT])
+@pytest.mark.parametrize("is_raised", [True, False], ids=["raised", "in the receipt"])
+def test_trouble_that_may_pass_is_tried_again_by_the_schedule(
+    store: Store, crm: MemoryAdapter, kind: Kind, is_raised: bool
+) -> None:
+    store.record(ended())
+    if is_raised:
+        crm.script.append(Failing(fault=fault(kind)))
+    else:
+        crm.refused[CONVERSATION] = fault(kind)
+    once(store, crm)
+    row, target = store.delivery(), store.row("targets")
+
+    assert (row.state, row.attempts, row.last_error, row.payload_hash) == ("pending", 1, "It failed.", None)
+    assert row.due_at <= clock.now() + SCHEDULE[0]
+    assert last_attempt(store) == ("failed", str(kind), "some_code", "It failed.")
+    assert (target.state, target.not_before) == ("live", None)
+
+
+def test_trouble_that_does_not_pass_is_dead_in_the_end(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended())
+    crm.refused[CONVERSATION] = fault(Kind.RETRYABLE)
+    for _ in range(len(SCHEDULE) + 1):
+        due_now(store)
+        assert once(store, crm) == 1
+
+    assert store.delivery().state == "dead"
+    assert len(store.rows("delivery_attempts")) == len(SCHEDULE) + 1
+
+
+@pytest.mark.parametrize("kind", [Kind.DATA, Kind.GONE])
+def test_a_record_that_the_crm_refuses_is_dead_and_harms_no_other(store: Store, crm: MemoryAdapter, kind: Kind) -> None:
+    store.record(ended("good"), ended("bad"))
+    crm.refused["bad"] = fault(kind, field="Status__c")
+    once(store, crm)
+
+    assert (store.delivery("good").state, store.delivery("bad").state) == ("delivered", "dead")
+    assert store.delivery("bad").last_error == "Status__c: It failed."
+    assert store.row("targets").state == "live"
+
+
+@pytest.mark.parametrize("kind", [Kind.AUTH, Kind.CONFIG])
+def test_what_a_person_must_mend_pauses_the_target_and_kills_nothing(
+    store: Store, crm: MemoryAdapter, kind: Kind
+) -> None:
+    store.record(ended("a"), ended("b"))
+    crm.script.append(Failing(fault=fault(kind)))
+    once(store, crm)
+    target = store.row("targets")
+
+    assert (target.state, target.paused_reason) == ("paused", "It failed.")
+    assert target.paused_at is not None
+    assert [(row.state, row.attempts) for row in store.rows("deliveries")] == [("pending", 0)] * 2
+    assert once(store, crm) == 0
+
+
+def test_a_crm_whose_whole_endpoint_is_gone_pauses_the_target_and_kills_nothing(
+    store: Store, crm: MemoryAdapter
+) -> None:
+    store.record(ended())
+    crm.script.append(Failing(fault=fault(Kind.GONE)))
+    once(store, crm)
+
+    assert (store.row("targets").state, store.delivery().state, store.delivery().attempts) == ("paused", "pending", 0)
+
+
+@pytest.mark.parametrize("kind", [Kind.RATE_LIMITED, Kind.QUOTA])
+def test_a_busy_crm_is_left_alone_until_it_may_be_asked_again(store: Store, crm: MemoryAdapter, kind: Kind) -> None:
+    retry_at = clock.now().replace(microsecond=0) + timedelta(minutes=5)
+    store.record(ended("a"))
+    crm.script.append(Failing(fault=fault(kind, retry_at=retry_at)))
+    once(store, crm)
+    store.record(ended("b"))
+
+    assert (store.row("targets").not_before, store.row("targets").state) == (retry_at, "live")
+    assert (store.delivery("a").state, store.delivery("a").attempts) == ("pending", 0)
+    assert store.delivery("a").due_at == retry_at
+    assert once(store, crm) == 0
+
+
+def test_a_crm_that_stored_what_it_did_not_answer_holds_it_once(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended())
+    crm.script.append(Failing(fault=fault(Kind.AMBIGUOUS), is_stored=True))
+    once(store, crm)
+    due_now(store)
+    once(store, crm)
+
+    assert len(crm.effects) == 1
+    assert store.delivery().state == "delivered"
+    assert [attempt.outcome for attempt in store.rows("delivery_attempts")] == ["failed", "unchanged"]
+    assert len({attempt.push_key for attempt in store.rows("delivery_attempts")}) == 1
+
+
+def test_a_crm_that_holds_something_newer_is_left_as_it_is_and_the_debt_is_paid(
+    store: Store, crm: MemoryAdapter
+) -> None:
+    store.record(ended())
+    once(store, crm)
+    crm.records[CONVERSATION] = newer = replace(crm.records[CONVERSATION], version=2**52)
+    store.record(wrapped_up())
+    once(store, crm)
+
+    assert crm.records[CONVERSATION] == newer
+    assert (store.delivery().state, last_attempt(store)[0]) == ("delivered", "skipped")
+
+
+def test_only_the_culprit_of_an_atomic_batch_dies(store: Store) -> None:
+    crm = AtomicAdapter()
+    store.record(*(ended(f"c{number}") for number in range(8)))
+    crm.refused["c5"] = REFUSED
+    once(store, crm)
+    states = {row.conversation_id: (row.state, row.attempts) for row in store.rows("deliveries")}
+
+    assert states.pop("c5") == ("dead", 1)
+    assert set(states.values()) == {("delivered", 0)}
+    assert len(crm.effects) == 7
+    assert max(crm.sizes) == 8
+    assert len(crm.sizes) <= 7
+
+
+def test_an_atomic_batch_of_culprits_is_dead(store: Store) -> None:
+    crm = AtomicAdapter()
+    store.record(*(ended(f"c{number}") for number in range(4)))
+    crm.refused = {f"c{number}": REFUSED for number in range(4)}
+    once(store, crm)
+
+    assert {row.state for row in store.rows("deliveries")} == {"dead"}
+
+
+@pytest.mark.parametrize(
+    "receipts",
+    [
+        lambda receipts: receipts[:-1],
+        lambda receipts: receipts[::-1],
+        lambda receipts: [*receipts, receipts[0]],
+        lambda receipts: [replace(receipt, push_key="another") for receipt in receipts],
+        lambda receipts: [replace(receipt, outcome=Outcome.FAILED) for receipt in receipts],
+        lambda receipts: [replace(receipt, fault=REFUSED) for receipt in receipts],
+        lambda receipts: [None for _ in receipts],
+        lambda receipts: None,
+    ],
+    ids=["too few", "another order", "too many", "other keys", "no fault", "a needless fault", "none", "nothing"],
+)
+def test_receipts_that_do_not_match_are_a_defect_and_lose_nothing(store: Store, receipts: object) -> None:
+    store.record(ended("a"), ended("b"))
+    once(store, CrookedAdapter(receipts))  # type: ignore[arg-type]  # that is the point
+
+    assert [(row.state, row.attempts) for row in store.rows("deliveries")] == [("pending", 1)] * 2
+    assert last_attempt(store)[:2] == ("failed", "retryable")
+    assert store.row("targets").state == "live"
+
+
+def test_a_bug_in_an_adapter_is_tried_again_by_the_schedule(store: Store) -> None:
+    store.record(ended("a"))
+
+    def burst(_: list[Receipt]) -> object:
+        raise ZeroDivisionError("with the customer's words in it")
+
+    once(store, CrookedAdapter(burst))
+
+    assert (store.delivery("a").state, store.delivery("a").attempts) == ("pending", 1)
+    assert last_attempt(store)[2] == "ZeroDivisionError"
+    assert "customer" not in (store.delivery("a").last_error or "")
+
+
+def test_a_bug_that_one_record_meets_before_it_is_sent_harms_no_other(store: Store) -> None:
+    crm = BrokenAdapter()
+    store.record(ended("broken"), ended("good"))
+    once(store, crm)
+    broken = store.delivery("broken")
+
+    assert store.delivery("good").state == "delivered"
+    assert (broken.state, broken.attempts, broken.lease_until) == ("pending", 1, None)
+
+
+@pytest.mark.parametrize("odd", ["nul \0 within", "half \ud800 a pair", "long " * 1_000])
+def test_an_answer_that_no_database_could_keep_is_settled_all_the_same(store: Store, odd: str) -> None:
+    told = fault(Kind.DATA, code=odd, message=odd, vendor_request_id=odd, field=odd)
+    store.record(ended("good"), ended("bad"))
+    once(
+        store,
+        CrookedAdapter(
+            lambda receipts: [
+                replace(receipts[0], record_id=odd, url=odd),
+                replace(receipts[1], outcome=Outcome.FAILED, fault=told),
+            ]
+        ),
+    )
+
+    assert sorted(row.state for row in store.rows("deliveries")) == ["dead", "delivered"]
+    assert store.count("delivery_attempts") == 2
+
+
+def test_what_took_its_worker_down_is_dead_without_another_try(store: Store, crm: MemoryAdapter) -> None:
+    store.record(ended("poison"))
+    for _ in range(4):
+        assert store.claim()
+        store.expire_leases()
+    store.record(ended("good"))
+    found = [once(store, crm), once(store, crm)]
+
+    assert found == [1, 1]
+    assert (store.delivery("poison").state, store.delivery("good").state) == ("dead", "delivered")
+    assert "poison" not in crm.records
+    assert [a.code for a in store.rows("delivery_attempts") if a.outcome == "failed"] == ["took_its_worker_down"]
+
+
+def test_a_claim_that_leaves_no_time_for_a_push_is_given_back_unsent(
+    store: Store, crm: MemoryAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.record(ended())
+    settings = Settings(
+        database_url="sqlite:////unused", worker=WorkerSettings(lease_seconds=60, push_deadline_seconds=20)
+    )
+    target = TargetSettings(adapter="memory")
+    lane = Lane(name="crm", target_id=store.target_id, adapter=crm, settings=target, wake=threading.Event())
+    passing = iter([0.0, 41.0])
+    monkeypatch.setattr(clock, "monotonic", lambda: next(passing))
+    deliver.deliver_once(lane, settings, store.database)
+    row = store.delivery()
+
+    assert crm.effects == []
+    assert (row.state, row.attempts, row.lease_until, row.claim_token) == ("pending", 0, None, None)

@@ -1,0 +1,129 @@
+"""The life of a target: owed from its first day on, paused, retired and back, always under one id."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from crm_sync import clock
+from crm_sync.errors import NotFound
+from crm_sync.store import targets
+from crm_sync.store.engine import Database
+from tests.integration.builders import Store, ended, opened_store
+
+NOW = clock.now().replace(microsecond=0)
+
+
+@pytest.fixture
+def store(migrated_url: str) -> Iterator[Store]:
+    """A store with the targets `crm` and `other`."""
+    with opened_store(migrated_url, names=("crm", "other")) as opened:
+        yield opened
+
+
+def sync(store: Store, **adapters: str) -> dict[str, int]:
+    """Bring the rows in line with these settings."""
+    with store.database.write() as connection:
+        return targets.sync(connection, adapters)
+
+
+def test_the_settings_become_rows_and_a_second_start_changes_nothing(store: Store) -> None:
+    before = store.rows("targets")
+
+    assert sync(store, crm="memory", other="memory") == store.target_ids
+    assert store.rows("targets") == before
+    assert {row.name: (row.adapter, row.state) for row in before} == dict.fromkeys(("crm", "other"), ("memory", "live"))
+
+
+def test_a_target_that_has_left_the_settings_is_retired_and_comes_back_under_its_id(store: Store) -> None:
+    store.record(ended())
+    sync(store, crm="memory")
+    retired = store.row("targets", name="other").state
+    ids = sync(store, crm="memory", other="jsonl")
+    back = store.row("targets", name="other")
+
+    assert retired == "retired"
+    assert ids == store.target_ids
+    assert (back.state, back.adapter) == ("live", "jsonl")
+    assert store.delivery(target="other").state == "pending", "its debts were kept"
+
+
+def test_a_start_does_not_resume_what_was_paused(store: Store) -> None:
+    with store.database.write() as connection:
+        targets.pause(connection, "crm", "somebody must look")
+    sync(store, crm="webhook", other="memory")
+    row = store.row("targets", name="crm")
+
+    assert (row.state, row.adapter, row.paused_reason) == ("paused", "webhook", "somebody must look")
+
+
+def test_resuming_forgets_the_reason_and_every_rest(store: Store) -> None:
+    with store.database.write() as connection:
+        targets.pause(connection, "crm", "somebody must look")
+        targets.hold_until(connection, store.target_id, NOW + timedelta(hours=1))
+        targets.resume(connection, "crm")
+    row = store.row("targets", name="crm")
+
+    assert (row.state, row.paused_at, row.paused_reason, row.not_before) == ("live", None, None, None)
+
+
+def test_the_longest_rest_that_a_crm_has_asked_for_holds(store: Store) -> None:
+    with store.database.write() as connection:
+        for minutes in (5, 60, 1):
+            targets.hold_until(connection, store.target_id, NOW + timedelta(minutes=minutes))
+
+    assert store.row("targets", name="crm").not_before == NOW + timedelta(minutes=60)
+
+
+@pytest.mark.parametrize("name", ["nobody", "other"])
+def test_what_is_unknown_or_retired_cannot_be_paused_or_resumed(store: Store, name: str) -> None:
+    sync(store, crm="memory")
+    for change in (lambda c: targets.pause(c, name, "why"), lambda c: targets.resume(c, name)):
+        with pytest.raises(NotFound, match=name), store.database.write() as connection:
+            change(connection)
+
+
+def test_each_target_is_shown_with_what_it_is_owed(store: Store) -> None:
+    store.record(ended("a"), ended("b"), ended("c"), ended("d"))
+    of_crm = {"target_id": store.target_id}
+    store.change("deliveries", where=of_crm | {"conversation_id": "a"}, state="delivered", due_at=NOW)
+    store.change("deliveries", where=of_crm | {"conversation_id": "b"}, state="dead", due_at=NOW)
+    store.change("deliveries", where=of_crm | {"conversation_id": "c"}, due_at=NOW + timedelta(hours=1))
+    store.change("deliveries", where=of_crm | {"conversation_id": "d"}, due_at=NOW + timedelta(hours=2))
+    sync(store, crm="memory", other="memory", new="jsonl")
+    with store.database.read() as connection:
+        crm, new, other = targets.rows(connection)
+
+    assert [target.name for target in (crm, new, other)] == ["crm", "new", "other"]
+    assert (crm.owed, crm.dead, crm.delivered) == (2, 1, 1)
+    assert crm.oldest_due_at == NOW + timedelta(hours=1)
+    assert (new.owed, new.dead, new.delivered, new.oldest_due_at) == (0, 0, 0, None)
+    assert other.owed == 4
+
+
+def test_processes_that_start_together_agree_on_the_rows(migrated_url: str) -> None:
+    for round_ in range(10):
+        names = {f"{round_}-{number}": "memory" for number in range(4)}
+        barrier = threading.Barrier(4)
+        found: list[object] = []
+
+        def start(names: dict[str, str] = names, barrier: threading.Barrier = barrier) -> None:
+            database = Database(migrated_url)
+            try:
+                with database.write() as connection:
+                    barrier.wait(60) if database.is_postgresql else None
+                    found.append(targets.sync(connection, names))  # noqa: B023
+            except BaseException as error:
+                found.append(error)  # noqa: B023
+            finally:
+                database.close()
+
+        threads = [threading.Thread(target=start) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+        assert len(found) == 4
+        assert all(isinstance(ids, dict) and ids == found[0] for ids in found)
