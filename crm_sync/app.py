@@ -15,6 +15,8 @@ from crm_sync.web.deadline import BodyDeadline
 
 log = structlog.get_logger(__name__)
 
+_NOT_SERVED = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+
 
 def create_app(services: Services) -> Flask:
     """Return the application that answers with these services."""
@@ -64,7 +66,7 @@ def _unavailable(error: Unavailable) -> tuple[Response, int]:
 
 def _not_served(error: HTTPException) -> tuple[Response, int]:
     """Answer what Werkzeug refuses (an unknown path, another method, a broken body) as we answer everything else."""
-    response = _sentence(error.description or error.name)
+    response = _sentence(_NOT_SERVED.get(error.code or 500, error.description or error.name))
     if error.code == 405 and getattr(error, "valid_methods", None):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
     return response, error.code or 500

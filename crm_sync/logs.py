@@ -30,8 +30,11 @@ _DEEPEST = 8
 _hidden_values: tuple[str, ...] = ()
 
 
-def configure(log_format: Literal["text", "json"], stream: TextIO | None = None) -> None:
-    """Send every logger of the process, structlog's and the standard library's, to `stream` (default: stderr)."""
+def configure(log_format: Literal["text", "json"], stream: TextIO | None = None, *, least: int = logging.INFO) -> None:
+    """Send every logger of the process, structlog's and the standard library's, to `stream` (default: stderr).
+
+    Lines below the level `least` are left out.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -52,12 +55,12 @@ def configure(log_format: Literal["text", "json"], stream: TextIO | None = None)
     )
     structlog.configure(
         processors=[*shared, ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(least)
     _reclaim_loggers()
 
 

@@ -128,7 +128,8 @@ class ResolutionSettings(_Table):
     def as_map(self) -> ResolutionMap:
         """Return the map that `closure.derive` takes."""
         return ResolutionMap(
-            wrapup_codes=self.wrapup_codes,
+            # An event's ids are compared in lower case, whatever case the admin has copied them in.
+            wrapup_codes=self.wrapup_codes | {code.lower(): status for code, status in self.wrapup_codes.items()},
             words=self.words,
             attribute=self.attribute,
             grace=timedelta(minutes=self.grace_minutes),
@@ -219,6 +220,7 @@ class Settings(_Table):
     public_url: WebAddress | None = None
     webhook_secrets: tuple[SecretStr, ...] = ()
     log_format: Literal["text", "json"] = "text"
+    host: Text = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=1, le=65_535)] = 8000
     receive: ReceiveSettings = ReceiveSettings()
     resolution: ResolutionSettings = ResolutionSettings()

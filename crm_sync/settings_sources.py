@@ -26,6 +26,7 @@ ENVIRONMENT: Mapping[str, Place] = {
     "PUBLIC_URL": ("public_url",),
     "WEBHOOK_SECRETS": ("webhook_secrets",),
     "LOG_FORMAT": ("log_format",),
+    "HOST": ("host",),
     "PORT": ("port",),
 }
 SECRETS = ("DATABASE_URL", "GENESYS_CLIENT_SECRET", "WEBHOOK_SECRETS")

@@ -1,6 +1,7 @@
 """What the commands share: settings, the database, and how tables and JSON are printed."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,10 +23,13 @@ from crm_sync.store.engine import Database
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def settings() -> Settings:
-    """Return the settings of the environment and the working folder; from now on logs hide every secret in them."""
+def settings(*, least: int = logging.WARNING) -> Settings:
+    """Return the settings of the environment and the working folder; from now on logs hide every secret in them.
+
+    A command answers a person, who wants no log around the answer; processes pass the level INFO.
+    """
     loaded = Settings.load(os.environ, cwd=Path.cwd())
-    logs.configure(loaded.log_format)
+    logs.configure(loaded.log_format, least=least)
     logs.hide(loaded.secret_values())
     return loaded
 

@@ -87,7 +87,17 @@ class World:
                 table_file=self.table_file,
             )
         )  # fmt: skip
-        ours = ("GENESYS_", "WEBHOOK_", "CRM_SYNC_", "DATABASE_", "PUBLIC_URL", "LOG_FORMAT", "PORT", "WEB_CONCURRENCY")
+        ours = (
+            "GENESYS_",
+            "WEBHOOK_",
+            "CRM_SYNC_",
+            "DATABASE_",
+            "PUBLIC_URL",
+            "LOG_FORMAT",
+            "HOST",
+            "PORT",
+            "WEB_CONCURRENCY",
+        )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.environment = inherited | {
             "CRM_SYNC_CONFIG": str(settings_file),

@@ -1,5 +1,6 @@
 """`web`, `worker`, and `run`, which is both on one machine after a migration."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -22,15 +23,15 @@ GUNICORN = ("-m", "gunicorn", "--config", "python:crm_sync.web.server", "crm_syn
 
 
 @click.command()
+@click.option("--host", help="Listen at this address instead of the HOST of the settings.")
 @click.option("--port", type=int, help="Listen here instead of at the PORT of the settings.")
 @click.option("--check", is_flag=True, help="Only check settings, schema and durability.")
-def web(port: int | None, check: bool) -> None:
+def web(host: str | None, port: int | None, check: bool) -> None:
     """Receive events and answer the API."""
-    if port is not None:
-        os.environ["PORT"] = str(port)
+    _listen_at(host, port)
     from crm_sync import start
 
-    loaded = settings()
+    loaded = settings(least=logging.INFO)
     if check:
         for warning in start.check(loaded):
             click.echo(f"Warning: {warning}", err=True)
@@ -44,7 +45,7 @@ def worker() -> None:
     """Push what is owed to the CRMs."""
     from crm_sync import deliver
 
-    loaded = settings()
+    loaded = settings(least=logging.INFO)
     database = Database(loaded.database_url)
     stop = _stop_at_a_signal()
     try:
@@ -56,12 +57,12 @@ def worker() -> None:
 
 
 @click.command()
+@click.option("--host", help="Listen at this address instead of the HOST of the settings.")
 @click.option("--port", type=int, help="Listen here instead of at the PORT of the settings.")
-def run(port: int | None) -> None:
+def run(host: str | None, port: int | None) -> None:
     """Migrate, then run web and worker on this machine until Ctrl-C."""
-    if port is not None:
-        os.environ["PORT"] = str(port)
-    loaded = settings()
+    _listen_at(host, port)
+    loaded = settings(least=logging.INFO)
     loaded.require_for_web()
     migrate.upgrade(loaded.database_url)
     stop = _stop_at_a_signal()
@@ -75,6 +76,13 @@ def run(port: int | None) -> None:
         raise SetupError(
             f"The {failed} process has ended by itself, so everything was stopped; its lines above say why."
         )
+
+
+def _listen_at(host: str | None, port: int | None) -> None:
+    """Pass the options on, to this process and to those that it starts or becomes."""
+    for name, value in (("HOST", host), ("PORT", port)):
+        if value is not None:
+            os.environ[name] = str(value)
 
 
 def _stop_at_a_signal() -> threading.Event:

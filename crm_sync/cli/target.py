@@ -75,7 +75,8 @@ def check(ctx: click.Context, names: Sequence[str], create: bool, as_json: bool)
         for name, findings in found.items():
             for finding in findings:
                 word = "Fault" if finding.is_fatal else "Warning"
-                click.echo(f"{name}: {word}: {finding.where}: {finding.what}: {finding.remedy}.")
+                what = finding.what.rstrip(".")
+                click.echo(f"{name}: {word}: {finding.where}: {what}; {finding.remedy}.")
             if not findings:
                 click.echo(f"{name}: all is well.")
         if not found:

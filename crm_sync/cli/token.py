@@ -20,7 +20,7 @@ def token() -> None:
     type=click.Choice(["reader", "operator"]),
     default="reader",
     show_default=True,
-    help="A reader reads; an operator may also start sessions and redeliver.",
+    help="A reader reads; an operator may also start sessions.",
 )
 def create(name: str, role: str) -> None:
     """Make a token called NAME and print it. It is shown this once: only its digest is kept."""

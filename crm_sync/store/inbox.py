@@ -87,21 +87,19 @@ class Inbox:
         for event in events:
             if event.conversation_id is not None:
                 added[event.conversation_id] = merge(added[event.conversation_id], event.facts)
-        # In one order everywhere, or two groups that touch the same conversations would wait for each other.
+        # In one order everywhere, or two groups that touch the same conversations would wait for each other. And new
+        # rows before locks: locking a row that does not exist locks nothing, and who waits to insert one while it holds
+        # locks may wait for somebody who wants those.
         conversations = sorted(added)
-        known = _lock(connection, conversations)
-        raised = self._insert(connection, {c: added[c] for c in conversations if c not in known})
-        # A row that another process has inserted since we looked is locked now; locking no row would lock nothing.
-        known |= _lock(connection, [c for c in conversations if c not in known and c not in raised])
+        raised = self._insert(connection, {c: added[c] for c in conversations})
+        known = _lock(connection, [c for c in conversations if c not in raised])
         raised |= self._update(connection, known, added, again=again)
         if raised:
             owe(connection, [raised[c] for c in conversations if c in raised])
         _insert_people(connection, events)
 
     def _insert(self, connection: Connection, added: Mapping[str, Facts]) -> dict[str, _Raised]:
-        """Insert the closures of conversations that we did not know, and return those that are ours."""
-        if not added:
-            return {}
+        """Insert the closures of conversations that nobody knows yet, and return those."""
         records = [self._as_record(c, facts) for c, facts in added.items()]
         source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
         listed = ", ".join(_CLOSURE_COLUMNS)

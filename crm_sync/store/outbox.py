@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, text
 from sqlalchemy.sql.schema import Table
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, String, TypeEngine
 
@@ -84,12 +84,8 @@ def is_due(connection: Connection, target_id: int) -> bool:
     """Tell whether a claim may find something. Reads only, so that looking costs nobody a lock."""
     now = bulk.now_sql(connection)
     d = _DELIVERIES.c
-    due = (
-        select(d.id)
-        .where(d.target_id == target_id, d.state == "pending", text(f"deliveries.due_at <= {now}"))
-        .where(d.lease_until.is_(None) | text(f"deliveries.lease_until < {now}"))
-    )
-    return connection.execute(due.limit(1)).first() is not None
+    due = select(d.id).join_from(_DELIVERIES, _TARGETS).where(d.target_id == target_id, *_may_be_pushed_to(now))
+    return connection.execute(due.where(*_waits(now)).limit(1)).first() is not None
 
 
 def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: float) -> list[Claim]:
@@ -99,10 +95,7 @@ def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: 
     """
     now = bulk.now_sql(connection)
     allowed = connection.execute(
-        select(_TARGETS.c.id)
-        .where(_TARGETS.c.id == target_id, _TARGETS.c.state == "live")
-        .where(_TARGETS.c.not_before.is_(None) | text(f"targets.not_before <= {now}"))
-        .with_for_update(key_share=True)
+        select(_TARGETS.c.id).where(_TARGETS.c.id == target_id, *_may_be_pushed_to(now)).with_for_update(key_share=True)
     ).first()
     if allowed is None:
         return []
@@ -166,12 +159,23 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Cl
     return [s.claim for s in late]
 
 
+def _may_be_pushed_to(now: str) -> list[ColumnElement[bool]]:
+    t = _TARGETS.c
+    return [t.state == "live", or_(t.not_before.is_(None), text(f"targets.not_before <= {now}"))]
+
+
+def _waits(now: str) -> list[Any]:
+    """Return what makes a delivery due: pending, its time come, and in nobody's hands."""
+    d = _DELIVERIES.c
+    due, lost = text(f"deliveries.due_at <= {now}"), text(f"deliveries.lease_until < {now}")
+    return [d.state == "pending", due, or_(d.lease_until.is_(None), lost)]
+
+
 def _choose(connection: Connection, target_id: int, limit: int, now: str) -> Sequence[Any]:
     d = _DELIVERIES.c
     due = connection.execute(
         select(d.id, d.push_again, d.payload_hash, d.lease_until, d.lost_leases)
-        .where(d.target_id == target_id, d.state == "pending", text(f"deliveries.due_at <= {now}"))
-        .where(d.lease_until.is_(None) | text(f"deliveries.lease_until < {now}"))
+        .where(d.target_id == target_id, *_waits(now))
         .order_by(d.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

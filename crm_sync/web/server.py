@@ -22,7 +22,7 @@ def _processes() -> int:
     return int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 
 
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{_settings.port}"
+bind = f"{_settings.host}:{_settings.port}"
 workers = _processes()
 worker_class = "gevent"
 worker_connections = 1000

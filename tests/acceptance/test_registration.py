@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -129,10 +130,13 @@ def test_a_secret_is_rotated_under_load_without_a_restart_and_no_event_is_refuse
             enough.set()
         ended = ending.result()
     genesys.wait_until_posted()
-    statuses = [one["statuses"] for one in genesys.conversations() if one["state"] == "closed"]
+    posts = [post for one in genesys.conversations() if one["state"] == "closed" for post in one["posts"]]
+    answers = Counter(attempt["status"] for post in posts for attempt in post["attempts"])
 
-    assert ended > 0
-    assert statuses == [[202]] * ended
+    assert ended == len(posts) > 0
+    assert {post["state"] for post in posts} == {"delivered"}
+    # While the processes are replaced a post may have to wait for longer than the sender does; none is refused.
+    assert set(answers) <= {202, None}, answers
     assert world.rows("SELECT count(*) AS stored FROM events WHERE status = 'accepted'") == [{"stored": ended}]
     with Sender(web.url) as sender:
         assert sender.post_raw(b"{}", {"X-Webhook-Secret": OLD}).status_code == 401

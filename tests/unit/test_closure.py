@@ -150,7 +150,9 @@ def test_each_attribute_has_the_value_that_it_was_given_last() -> None:
     first = detail("attributes", attributes={"a": "1", "b": "1"}, at_ms=NOON_MS)
     last = detail("attributes", attributes={"b": "2", "c": None}, at_ms=NOON_MS + 1)
 
-    assert closed_by(last, first).attributes == {"a": "1", "b": "2"}
+    closure = closed_by(last, first)
+    assert closure.attributes == {"a": "1", "b": "2"}
+    assert list(closure.attributes) == ["a", "b"]
 
 
 def test_talk_and_after_call_work_are_summed_over_the_agents() -> None:

@@ -101,7 +101,10 @@ def test_only_the_words_of_the_map_are_known_and_resolved_is_one_by_default() ->
 
 
 @pytest.mark.parametrize("source", ["payload_word", "attribute_word"])
-def test_a_reason_fits_its_column_however_long_the_word_was(source: str) -> None:
-    found = resolved_by(**{source: "x" * 40_000})
+def test_a_reason_fits_its_column_however_long_the_word_was(source: Any) -> None:
+    word = "x" * 40_000
+    mapped = ResolutionMap(words={word: Status.ABANDONED})
 
-    assert found.reason == "x" * 200
+    assert resolved_by(**{source: word}).reason == "x" * 200
+    found = decide(Signals(**{source: word}), mapped)
+    assert (found.status, found.reason) == (Status.ABANDONED, "x" * 200)

@@ -46,6 +46,7 @@ def end_in_every_shape() -> dict[str, Any]:
         "under data": {"event": "conversation:ended", "data": bare},
         "under eventBody": {"type": "conversation:ended", "eventBody": bare},
         "other letter case": bare | {"conversationId": CONVERSATION_ID.upper(), "sessionId": bare["sessionId"].upper()},
+        "other letter case in the topic": flat | {"topicName": topic("customer.end", CONVERSATION_ID.upper())},
         "with new fields": bare | {"somethingNew": {"deep": [1]}, "wrapupNotes": None},
     }
 
@@ -144,6 +145,12 @@ def test_the_conversation_of_the_tutorial_is_found_under_each_name(name: str, be
     assert (wrapped.event_id, wrapped.facts, wrapped.kind) == (bare.event_id, bare.facts, "conversation")
 
 
+def test_the_conversation_of_the_tutorial_is_found_in_an_envelope_of_any_topic() -> None:
+    wrapped = accepted(enveloped("customer.end", {}, detail=tutorial()))
+
+    assert (wrapped.kind, wrapped.facts) == ("conversation", accepted(tutorial()).facts)
+
+
 def test_a_wrapper_without_an_event_does_not_hide_the_next_one() -> None:
     assert accepted({"conversation": {"name": "?"}, "data": tutorial()}).event_id == accepted(tutorial()).event_id
 
@@ -185,6 +192,7 @@ def test_a_conversation_of_the_platform_is_over_when_it_has_an_end() -> None:
     over, running = closed_by(platform()), closed_by(platform(endTime=None))
 
     assert (over.closed, over.duration_ms) == (True, 507_440)
+    assert not closed_by(platform(state="active")).closed
     assert (running.closed, running.ended_at) == (False, None)
     assert running.started_at == over.started_at
 

@@ -249,6 +249,11 @@ def test_anything_but_the_exact_secret_is_no_proof(headers: dict[str, str]) -> N
     assert proof(headers) is None
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-webhook-secret": ""}, {"authorization": "Bearer "}])
+def test_nothing_is_no_proof_even_where_the_secret_were_nothing(headers: dict[str, str]) -> None:
+    assert proof(headers, b"") is None
+
+
 @given(st.binary(min_size=1, max_size=64), st.integers(min_value=0), st.integers(min_value=1, max_value=255))
 def test_any_changed_byte_of_a_body_breaks_every_signature(body: bytes, place: int, change: int) -> None:
     changed = bytearray(body)
