@@ -6,6 +6,7 @@ which events arrive, and how often, cannot matter. Nothing here does input or ou
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -26,6 +27,7 @@ Facts: TypeAlias = dict[str, dict[str, Fact]]
 CONVERSATION = ""
 ATTRIBUTES = "attributes"
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _YEAR_ONE_MS = 62_135_596_800_000
 _LAST_MS = 10**15 - 1
 
@@ -123,6 +125,11 @@ class Closure:
 
 FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Closure))
 """The names of a closure's fields: the columns of `closures`, and what a target's mapping may refer to."""
+
+
+def canonical_id(text: str) -> str:
+    """Return an id as we compare it: a UUID in lower case, since systems differ in how they spell one."""
+    return text.lower() if _UUID.fullmatch(text) else text
 
 
 def stamp(at: datetime, *, rank: int, kind: str, key: str, earliest: bool = False) -> str:

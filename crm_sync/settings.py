@@ -128,8 +128,7 @@ class ResolutionSettings(_Table):
     def as_map(self) -> ResolutionMap:
         """Return the map that `closure.derive` takes."""
         return ResolutionMap(
-            # An event's ids are compared in lower case, whatever case the admin has copied them in.
-            wrapup_codes=self.wrapup_codes | {code.lower(): status for code, status in self.wrapup_codes.items()},
+            wrapup_codes={closure.canonical_id(code): status for code, status in self.wrapup_codes.items()},
             words=self.words,
             attribute=self.attribute,
             grace=timedelta(minutes=self.grace_minutes),

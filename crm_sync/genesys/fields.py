@@ -1,11 +1,11 @@
 """Read single fields of a Genesys object: the wrong type, or too much of it, is refused with the field's name."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from crm_sync import clock
+from crm_sync.closure import canonical_id
 from crm_sync.genesys.payload import Unreadable
 
 ID_LENGTH = 200
@@ -17,7 +17,6 @@ LONGEST_MS = 10**12
 """Thirty years. A sum of such durations stays within the database's integers."""
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 MEDIA_TYPES = frozenset(
     ("voice", "chat", "email", "callback", "cobrowse", "video", "screenshare", "message", "internalmessage",
@@ -44,7 +43,7 @@ def text(data: Mapping[str, Any], name: str, length: int = WORD_LENGTH) -> str |
 def identifier(data: Mapping[str, Any], name: str) -> str | None:
     """Return an id; a UUID in lower case, since systems differ in how they spell it."""
     value = text(data, name, ID_LENGTH)
-    return value.lower() if value is not None and _UUID.fullmatch(value) else value
+    return None if value is None else canonical_id(value)
 
 
 def identifiers(data: Mapping[str, Any], name: str) -> list[str]:

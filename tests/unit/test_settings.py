@@ -169,6 +169,12 @@ def test_wrapup_codes_are_kept_as_they_are(tmp_path: Path) -> None:
     assert settings.resolution.as_map().wrapup_codes == {"AbC-1": Status.ESCALATED}
 
 
+def test_a_wrapup_code_is_known_however_its_uuid_is_spelt(tmp_path: Path) -> None:
+    settings = load(tmp_path, '[resolution.wrapup_codes]\n"F0E5B3F4-8F0E-4A8B-9C3A-0F9F2B5D7E21" = "resolved"\n')
+
+    assert settings.resolution.as_map().wrapup_codes == {"f0e5b3f4-8f0e-4a8b-9c3a-0f9f2b5d7e21": Status.RESOLVED}
+
+
 def test_a_target_parts_its_own_options_from_ours(tmp_path: Path) -> None:
     toml = """
     [targets.odoo-live]
