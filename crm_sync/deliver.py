@@ -9,61 +9,43 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from crm_sync import clock
-from crm_sync.adapters import mapping
-from crm_sync.adapters.contract import Adapter, Outcome, Prepared, Push, Receipt
+from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.registry import build
-from crm_sync.adapters.values import clean
-from crm_sync.closure import JSON
-from crm_sync.errors import AdapterFailure, Fault, Kind, NotFound, SettingsError, Unavailable
-from crm_sync.metrics import PUSH_SECONDS, PUSHES
+from crm_sync.errors import Fault, NotFound, SettingsError, Unavailable
+from crm_sync.metrics import PUSHES
+from crm_sync.push import Channel, push, sort_out
 from crm_sync.retry import judge
-from crm_sync.settings import Settings, TargetSettings
+from crm_sync.settings import Settings
 from crm_sync.store import outbox, targets
 from crm_sync.store.engine import Database
-from crm_sync.store.outbox import Claim, Settlement
-from crm_sync.store.tables import ADDRESS_LENGTH
+from crm_sync.store.outbox import Settlement
 from crm_sync.store.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 SETTLE_TRIES = 5
-CODE_LENGTH = 200
-"""A vendor's code or request id is cut there, which is all that the audit holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """One thread's part of the work on one target."""
+    """One thread's part of the work on one target. `wake` is its own, set when there may be something new."""
 
-    name: str
     target_id: int
-    adapter: Adapter
-    settings: TargetSettings
+    channel: Channel
     wake: threading.Event
-    """Set when there may be something new; each lane has one of its own."""
 
     @property
-    def batch(self) -> int:
-        """How many deliveries to claim at once."""
-        return min(self.settings.batch or self.adapter.capabilities.max_batch, self.adapter.capabilities.max_batch)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """A claim with what is to be pushed for it."""
-
-    claim: Claim
-    prepared: Prepared
-    payload_hash: str
+    def name(self) -> str:
+        """The target's name."""
+        return self.channel.name
 
 
 def build_adapters(settings: Settings) -> dict[str, Adapter]:
@@ -103,8 +85,9 @@ def _lanes(settings: Settings, database: Database, adapters: Mapping[str, Adapte
     with database.write() as connection:
         ids = targets.sync(connection, {name: target.adapter for name, target in settings.targets.items()})
     for name, target in settings.targets.items():
+        channel = Channel(name=name, adapter=adapters[name], settings=target)
         for _ in range(target.concurrency):
-            yield Lane(name=name, target_id=ids[name], adapter=adapters[name], settings=target, wake=threading.Event())
+            yield Lane(target_id=ids[name], channel=channel, wake=threading.Event())
 
 
 def _wake(lanes: Sequence[Lane], database: Database, stop: threading.Event) -> None:
@@ -149,178 +132,19 @@ def deliver_once(lane: Lane, settings: Settings, database: Database) -> int:
     # The lease is counted from before the claim, so that we never believe in it for longer than the database does.
     lease_ends_at = clock.monotonic() + settings.worker.lease_seconds
     with database.write() as connection:
-        claims = outbox.claim(connection, lane.target_id, limit=lane.batch, lease_seconds=settings.worker.lease_seconds)
+        claims = outbox.claim(
+            connection, lane.target_id, limit=lane.channel.batch, lease_seconds=settings.worker.lease_seconds
+        )
     if not claims:
         return 0
-    settled, entries = _sort_out(lane, claims)
+    settled, entries = sort_out(lane.channel, claims)
     if entries and clock.monotonic() + settings.worker.push_deadline_seconds > lease_ends_at:
         with database.write() as connection:
             outbox.release(connection, [entry.claim for entry in entries])
         entries = []
-    faults = _push_all(lane, entries, settled)
-    _settle(lane, database, settled, faults)
+    pushed, faults = push(lane.channel, entries)
+    _settle(lane, database, settled + pushed, faults)
     return len(claims)
-
-
-def _sort_out(lane: Lane, claims: Sequence[Claim]) -> tuple[list[Settlement], list[_Entry]]:
-    """Tell what needs no push (unchanged, or too dangerous to try) from what does."""
-    settled, entries = [], []
-    for claim in claims:
-        record = claim.closure.as_record()
-        fields = mapping.apply(lane.settings.fields, record | {"version": claim.version})
-        # The version is left out of the hash: alone it changes nothing that a reader of the CRM could see.
-        content = mapping.payload_hash(mapping.apply(lane.settings.fields, record))
-        key = mapping.push_key(claim.closure.conversation_id, claim.version, content, redelivery=claim.redelivery)
-        if claim.took_its_worker_down:
-            settled.append(_taken_down(claim, key))
-        elif claim.payload_hash == content and not claim.push_again:
-            receipt = Receipt(push_key=key, outcome=Outcome.UNCHANGED)
-            settled.append(_paid(claim, receipt, content, started_at=clock.now(), sent=False))
-        else:
-            try:
-                prepared = lane.adapter.prepare(_as_push(claim, key, fields))
-            except Exception as error:
-                fault = _defect(lane, error)
-                receipt = _failed(key, fault)
-                settled.append(_owed(claim, receipt, fault, started_at=clock.now(), sent=False))
-            else:
-                entries.append(_Entry(claim=claim, prepared=prepared, payload_hash=content))
-    return settled, entries
-
-
-def _as_push(claim: Claim, key: str, fields: Mapping[str, JSON]) -> Push:
-    return Push(
-        conversation_id=claim.closure.conversation_id,
-        push_key=key,
-        version=claim.version,
-        # Never the present: an attempt made again must send the same bytes.
-        occurred_at=claim.closure.ended_at or clock.from_ms(claim.version),
-        closed=claim.closure.closed,
-        fields=fields,
-        known_id=claim.crm_record_id,
-    )
-
-
-def _push_all(lane: Lane, entries: Sequence[_Entry], settled: list[Settlement]) -> list[Fault]:
-    """Push the entries, add what came of each to `settled`, and return the faults.
-
-    When an atomic batch holds a record that the CRM refuses, nothing was stored: halves are pushed until the culprit
-    stands alone, so that it harms only itself.
-    """
-    if not entries:
-        return []
-    started_at = clock.now()
-    receipts = _push(lane, entries)
-    if len(entries) > 1 and lane.adapter.capabilities.batch_atomic and all(_is_refusal(r) for r in receipts):
-        middle = len(entries) // 2
-        return _push_all(lane, entries[:middle], settled) + _push_all(lane, entries[middle:], settled)
-    for entry, receipt in zip(entries, receipts, strict=True):
-        if receipt.fault is None:
-            settled.append(_paid(entry.claim, receipt, entry.payload_hash, started_at=started_at, sent=True))
-        else:
-            settled.append(_owed(entry.claim, receipt, receipt.fault, started_at=started_at))
-    return [receipt.fault for receipt in receipts if receipt.fault is not None]
-
-
-def _push(lane: Lane, entries: Sequence[_Entry]) -> list[Receipt]:
-    """Return a receipt for each entry, whatever the adapter does."""
-    with PUSH_SECONDS.labels(target=lane.name).time():
-        try:
-            receipts = lane.adapter.push([entry.prepared for entry in entries])
-            if _match(receipts, entries):
-                return [_storable(receipt) for receipt in receipts]
-            raise TypeError("the adapter's receipts do not match its batch")
-        except AdapterFailure as error:
-            # When the CRM's whole endpoint is gone, the records are fine and wait for another.
-            is_gone = error.fault.kind is Kind.GONE
-            fault = replace(error.fault, kind=Kind.CONFIG) if is_gone else error.fault
-        except Exception as error:
-            fault = _defect(lane, error)
-    return [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
-
-
-def _match(receipts: Sequence[Receipt], entries: Sequence[_Entry]) -> bool:
-    """Tell whether there is one receipt for each entry, in order, each with a fault exactly when it failed."""
-    keys = [receipt.push_key for receipt in receipts] == [entry.prepared.push_key for entry in entries]
-    return keys and all((receipt.fault is None) == (receipt.outcome is not Outcome.FAILED) for receipt in receipts)
-
-
-def _defect(lane: Lane, error: Exception) -> Fault:
-    """Log a bug of the adapter with its traceback, and return the fault that has it tried again later."""
-    log.exception("adapter_failed", target=lane.name, adapter=lane.settings.adapter)
-    name = type(error).__name__
-    return Fault(kind=Kind.RETRYABLE, code=name, message=f"The adapter has a defect ({name}); see the log.")
-
-
-def _failed(push_key: str, fault: Fault) -> Receipt:
-    return Receipt(push_key=push_key, outcome=Outcome.FAILED, fault=fault)
-
-
-def _storable(receipt: Receipt) -> Receipt:
-    """Return the receipt with texts that the database can keep, or one CRM's odd answer would leave a batch unsettled.
-
-    An id that is too long for its column is left out: cut short it would name another record.
-    """
-    fault, record_id = receipt.fault, _text(receipt.record_id)
-    if fault is not None:
-        fault = replace(
-            fault,
-            code=(_text(fault.code) or "")[:CODE_LENGTH],
-            message=_text(fault.message) or "",
-            vendor_request_id=(_text(fault.vendor_request_id) or "")[:CODE_LENGTH] or None,
-            field=_text(fault.field),
-        )
-    if record_id is not None and len(record_id) > ADDRESS_LENGTH:
-        record_id = None
-    return replace(receipt, record_id=record_id, url=_text(receipt.url), fault=fault)
-
-
-def _text(text: str | None) -> str | None:
-    return None if text is None else str(clean(text))
-
-
-def _is_refusal(receipt: Receipt) -> bool:
-    return receipt.fault is not None and receipt.fault.kind is Kind.DATA
-
-
-def _paid(claim: Claim, receipt: Receipt, payload_hash: str, *, started_at: datetime, sent: bool) -> Settlement:
-    return Settlement(
-        claim=claim,
-        state="delivered",
-        sent=sent,
-        push_key=receipt.push_key,
-        outcome=str(receipt.outcome),
-        started_at=started_at,
-        finished_at=clock.now(),
-        payload_hash=payload_hash,
-        record_id=receipt.record_id,
-        url=receipt.url,
-    )
-
-
-def _owed(claim: Claim, receipt: Receipt, fault: Fault, *, started_at: datetime, sent: bool = True) -> Settlement:
-    verdict = judge(fault, attempts=claim.attempts, now=clock.now(), random=random.random())
-    return Settlement(
-        claim=claim,
-        state="dead" if verdict.due_at is None else "pending",
-        sent=sent,
-        push_key=receipt.push_key,
-        outcome=str(Outcome.FAILED),
-        started_at=started_at,
-        finished_at=clock.now(),
-        due_at=verdict.due_at,
-        attempt_given_back=verdict.gives_back,
-        kind=str(fault.kind),
-        code=fault.code,
-        message=f"{fault.field}: {fault.message}" if fault.field else fault.message,
-        vendor_request_id=fault.vendor_request_id,
-    )
-
-
-def _taken_down(claim: Claim, push_key: str) -> Settlement:
-    message = "It took its worker down each time that it was tried; see the log of the adapter."
-    fault = Fault(kind=Kind.DATA, code="took_its_worker_down", message=message)
-    return _owed(claim, _failed(push_key, fault), fault, started_at=clock.now(), sent=False)
 
 
 def _settle(lane: Lane, database: Database, settled: Sequence[Settlement], faults: Sequence[Fault]) -> None:

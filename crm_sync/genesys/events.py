@@ -174,6 +174,9 @@ def _business_key(conversation_id: str, kind: str, data: Mapping[str, Any], at: 
     """
     leg = fields.identifier(data, "sessionId") or fields.identifier(data, "participantId") or ""
     key = f"{conversation_id}/{kind}/{leg}/{clock.to_ms(at)}"
+    if kind == "flow.outcome":
+        # A flow may note several outcomes at one instant.
+        key += f"/{fields.identifier(data, 'flowOutcomeId') or ''}"
     if kind == "attributes":
         key += "/" + hashlib.sha256(_canonical(fields.mapping(data, "attributes"))).hexdigest()[:32]
     return key

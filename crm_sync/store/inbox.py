@@ -67,15 +67,16 @@ class Inbox:
     def record(self, events: Sequence[Event], *, again: bool = False) -> list[Recorded]:
         """Store these events in one transaction, committed when this returns; one answer for each, in their order.
 
-        With `again` an event that is already stored is merged once more, which changes nothing unless we have since
-        learnt to read more in it, or to take its words in another way. Raises `Unavailable` when the database cannot
-        commit; then nothing is stored.
+        A duplicate is merged too. That changes nothing, unless it came in a shape that tells more: the closure must
+        not depend on which of the two was first. With `again` closures are derived anew although nothing was added,
+        for a resolution map that has changed. Raises `Unavailable` when the database cannot commit; then nothing is
+        stored.
         """
         started = clock.monotonic()
         with self._database.write() as connection:
             fresh = _insert_events(connection, events)
             answers = _answers(events, fresh)
-            merged = [e for e in events if e.status is EventStatus.ACCEPTED and (again or e.event_id in fresh)]
+            merged = [event for event in events if event.status is EventStatus.ACCEPTED]
             if merged:
                 self._merge(connection, merged, again=again)
             if clock.monotonic() - started > LONGEST_SECONDS:

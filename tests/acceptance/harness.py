@@ -1,6 +1,5 @@
 """The service as deployed: its processes for one test, told only by settings and signals, and judged from outside."""
 
-import json
 import os
 import random
 import signal
@@ -85,10 +84,15 @@ class Running:
 
 
 class World:
-    """The processes of one test, on one database. `settings` is the content of their crm-sync.toml."""
+    """The processes of one test, on one database: the checkout's own, or an installed `program`.
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    `settings` is the content of their crm-sync.toml, `environment` what is added to an environment without settings.
+    """
+
+    def __init__(self, folder: Path, database_url: str, *, program: Path | None = None) -> None:
         self.folder = folder
+        self._command = [str(program)] if program else [sys.executable, "-m", "crm_sync"]
+        self._search_path = {} if program else {"PYTHONPATH": str(PROJECT)}
         self.database_url = database_url
         self.settings = ""
         self.environment: dict[str, str] = {"WEBHOOK_SECRETS": SECRET, "GENESYS_REGISTRATION": "none"}
@@ -103,7 +107,7 @@ class World:
         log = self.folder / f"{len(self._running)}-{arguments[0]}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", "crm_sync", *arguments],
+                [*self._command, *arguments],
                 cwd=self.folder,
                 env=self._environment(environment),
                 stdin=subprocess.DEVNULL,
@@ -117,9 +121,8 @@ class World:
     def crm_sync(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         (self.folder / "crm-sync.toml").write_text(self.settings)
-        command = [sys.executable, "-m", "crm_sync", *arguments]
         return subprocess.run(
-            command,
+            [*self._command, *arguments],
             cwd=self.folder,
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
@@ -242,8 +245,8 @@ class World:
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        ours = {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1", "DATABASE_URL": self.database_url}
-        return inherited | ours | self.environment | given
+        ours = {"PYTHONUNBUFFERED": "1", "DATABASE_URL": self.database_url}
+        return inherited | self._search_path | ours | self.environment | given
 
     def _pretend(self, *arguments: str) -> str:
         running = self.spawn("sandbox", *arguments)

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -9,10 +10,10 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Carries connections from a port of its own to another address, while it is open and not frozen."""
+    """Carries connections from a port of its own to what `upstream` connects to, while it is open and not frozen."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
+    def __init__(self, upstream: Callable[[], socket.socket]) -> None:
+        self._upstream = upstream
         self._flows = threading.Event()
         self._flows.set()
         self._lock = threading.Lock()
@@ -61,7 +62,7 @@ class Proxy:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.create_connection(self._upstream)
+                far = self._upstream()
                 with self._lock:
                     self._connections |= {near, far}
                 for ends in ((near, far), (far, near)):

@@ -117,7 +117,9 @@ class Sender:
 
     def post_raw(self, body: bytes, headers: Mapping[str, str | bytes]) -> requests.Response:
         """Post bytes with these headers and no others of ours."""
-        return self._session.post(self.url, data=body, headers={"Content-Type": "application/json", **headers}, timeout=60)
+        return self._session.post(
+            self.url, data=body, headers={"Content-Type": "application/json", **headers}, timeout=60
+        )
 
     def status(self, content: Any, proof: str = "hub hex") -> str:
         """Return what the webhook says of one event; of an array, what it says of the only element."""

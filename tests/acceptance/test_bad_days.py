@@ -1,6 +1,7 @@
 """Days on which something around the service fails: the database, a CRM, or the worker itself."""
 
 import json
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -26,8 +27,18 @@ ON_SQLITE = pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
 def between(migrated_url: str) -> Iterator[tuple[Proxy, str]]:
     """A proxy before the database, and the database's URL through it."""
     url = make_url(migrated_url)
-    with Proxy(url.host or "", url.port or 5432) as proxy:
-        through = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    # A server that was started for the tests listens at a socket in a folder, which the URL names as its host.
+    host, port = str(url.query.get("host", url.host)), url.port or 5432
+
+    def connect() -> socket.socket:
+        if not host.startswith("/"):
+            return socket.create_connection((host, port))
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(f"{host}/.s.PGSQL.{port}")
+        return connection
+
+    with Proxy(connect) as proxy:
+        through = url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
         yield proxy, through
 
 
@@ -76,7 +87,9 @@ def test_when_postgresql_does_not_answer_in_time_the_event_may_be_sent_again(
         refused = refused_for_now(sender, conversation(ID))
         proxy.thaw()
         world.until(lambda: ask(f"{web.url}/readyz").ok, "web is ready again")
-        again = world.until(lambda: (a := sender.post(conversation(ID))).status_code == 202 and a.json(), "it is stored")
+        again = world.until(
+            lambda: (a := sender.post(conversation(ID))).status_code == 202 and a.json(), "it is stored"
+        )
 
     assert refused
     assert again["status"] in ("accepted", "duplicate")

@@ -162,9 +162,7 @@ def test_a_body_that_breaks_off_is_a_400_and_not_stored(
     ],
     ids=str,
 )
-def test_what_is_not_plain_json_is_a_415_and_not_stored(
-    shared: World, sender: Sender, headers: dict[str, str]
-) -> None:
+def test_what_is_not_plain_json_is_a_415_and_not_stored(shared: World, sender: Sender, headers: dict[str, str]) -> None:
     assert sender.post(BODY, **headers).status_code == 415
     assert shared.counts()["events"] == 0
 
@@ -258,13 +256,17 @@ STORED = {"closed": 1, "resolution": "unknown"}
         pytest.param(changed(sessionId={"id": 1}), "quarantined", None, id="an object as session"),
         pytest.param(changed(mediaType=7), "quarantined", None, id="a number as medium"),
         pytest.param(changed(mediaType="HOLOGRAM"), "accepted", {"media_type": "unknown"}, id="a new medium"),
-        pytest.param(changed(disconnectType="LATER"), "accepted", {"disconnect_type": "unknown"}, id="a new disconnect"),
+        pytest.param(
+            changed(disconnectType="LATER"), "accepted", {"disconnect_type": "unknown"}, id="a new disconnect"
+        ),
         pytest.param(changed(news={"a": [1]}), "accepted", STORED, id="a new field"),
         pytest.param(changed(divisionId="d" * 201), "quarantined", None, id="an endless id"),
         pytest.param(changed(conversationExternalContactIds="c"), "quarantined", None, id="a text as list"),
         pytest.param(told(id=5), "quarantined", None, id="a number as id"),
         pytest.param(told(attributes=["a"]), "quarantined", None, id="a list as attributes"),
-        pytest.param(told(attributes={"a\0": "\0"}), "accepted", {"attributes": {"a\ufffd": "\ufffd"}}, id="NUL in a key"),
+        pytest.param(
+            told(attributes={"a\0": "\0"}), "accepted", {"attributes": {"a\ufffd": "\ufffd"}}, id="NUL in a key"
+        ),
         pytest.param(told(to="bot"), "quarantined", None, id="a text as parties"),
         pytest.param(told(endTime="10000-01-01T00:00:00Z"), "quarantined", None, id="the end in year 10000"),
         pytest.param(told(endTime="yesterday"), "quarantined", None, id="a word as end"),
@@ -298,5 +300,9 @@ def test_an_array_with_one_bad_element_loses_none_of_the_others(shared: World, s
     elements = [event("customer.end", conversationId=f"c-{number}") for number in range(3)]
     elements[1]["eventTime"] = "never"
 
-    assert [told["status"] for told in sender.post(elements).json()["results"]] == ["accepted", "quarantined", "accepted"]
+    assert [told["status"] for told in sender.post(elements).json()["results"]] == [
+        "accepted",
+        "quarantined",
+        "accepted",
+    ]
     assert len(shared.rows("SELECT * FROM closures")) == 2

@@ -47,5 +47,7 @@ def test_events_at_the_same_moment_are_all_merged_and_owed_once(world: World) ->
     assert closures == [merged] * CONVERSATIONS
     assert len(owed) == len({(row["conversation_id"], row["target_id"]) for row in owed}) == 2 * CONVERSATIONS
     for crm in crms:
-        assert {r["conversation_id"]: r["data"]["acw_ms"] for r in crm.records()} == dict.fromkeys(conversations, 20_000)
+        assert {r["conversation_id"]: r["data"]["acw_ms"] for r in crm.records()} == dict.fromkeys(
+            conversations, 20_000
+        )
         assert [effect["effective"] for effect in crm.effects()] == [True] * CONVERSATIONS

@@ -134,9 +134,7 @@ class Store:
         """Let every lease have run out, by the database's clock."""
         earlier = "now() - interval '1 second'" if self.database.is_postgresql else LONG_AGO_SQLITE
         with self.database.write() as connection:
-            connection.execute(
-                text(f"UPDATE deliveries SET lease_until = {earlier} WHERE lease_until IS NOT NULL")
-            )
+            connection.execute(text(f"UPDATE deliveries SET lease_until = {earlier} WHERE lease_until IS NOT NULL"))
 
     def claim(self, *, limit: int = 100, lease_seconds: float = 60, target: str = "crm") -> list[Claim]:
         """Claim what is due."""

@@ -12,6 +12,7 @@ from crm_sync.adapters.contract import Outcome, Receipt
 from crm_sync.adapters.memory import Failing, MemoryAdapter
 from crm_sync.deliver import Lane
 from crm_sync.errors import Fault, Kind
+from crm_sync.push import Channel
 from crm_sync.retry import SCHEDULE
 from crm_sync.settings import Settings, TargetSettings, WorkerSettings
 from tests.integration.builders import CONVERSATION, Store, ended, opened_store, started, wrapped_up
@@ -35,7 +36,9 @@ def once(store: Store, adapter: MemoryAdapter, **options: object) -> int:
     """Claim, push and settle one batch."""
     target = TargetSettings.model_validate({"adapter": "memory", **options})
     settings = Settings(database_url="sqlite:////unused", targets={"crm": target})
-    lane = Lane(name="crm", target_id=store.target_id, adapter=adapter, settings=target, wake=threading.Event())
+    lane = Lane(
+        target_id=store.target_id, channel=Channel(name="crm", adapter=adapter, settings=target), wake=threading.Event()
+    )
     return deliver.deliver_once(lane, settings, store.database)
 
 
@@ -365,7 +368,9 @@ def test_a_claim_that_leaves_no_time_for_a_push_is_given_back_unsent(
         database_url="sqlite:////unused", worker=WorkerSettings(lease_seconds=60, push_deadline_seconds=20)
     )
     target = TargetSettings(adapter="memory")
-    lane = Lane(name="crm", target_id=store.target_id, adapter=crm, settings=target, wake=threading.Event())
+    lane = Lane(
+        target_id=store.target_id, channel=Channel(name="crm", adapter=crm, settings=target), wake=threading.Event()
+    )
     passing = iter([0.0, 41.0])
     monkeypatch.setattr(clock, "monotonic", lambda: next(passing))
     deliver.deliver_once(lane, settings, store.database)

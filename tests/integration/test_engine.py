@@ -227,9 +227,7 @@ def test_a_read_cannot_write(database: Database) -> None:
 
 @on_postgresql
 @pytest.mark.parametrize("use", [numbers, lambda database: add(database, 1)], ids=["read", "write"])
-def test_a_closed_port_is_unavailable(
-    database_url: str, free_port: int, use: Callable[[Database], object]
-) -> None:
+def test_a_closed_port_is_unavailable(database_url: str, free_port: int, use: Callable[[Database], object]) -> None:
     away = make_url(database_url).set(host="127.0.0.1", port=free_port, query={})
     with opened(away.render_as_string(hide_password=False)) as database, pytest.raises(Unavailable):
         use(database)

@@ -77,6 +77,19 @@ def test_a_repetition_is_a_duplicate_and_changes_nothing(store: Store) -> None:
     assert (store.rows("events"), store.rows("closures"), store.rows("deliveries")) == before
 
 
+def test_it_does_not_matter_which_shape_of_an_event_came_first(store: Store) -> None:
+    """A workflow passes on an event without its lists, EventBridge passes on all of it."""
+    sparse, full = ended("sparse-first"), ended("sparse-first", conversationExternalContactIds=["c-1"])
+    store.record(sparse)
+    answers = store.record(full)
+    store.record(ended("full-first", conversationExternalContactIds=["c-1"]))
+    store.record(ended("full-first"))
+    told = {row.conversation_id: row.external_contact_ids for row in store.rows("closures")}
+
+    assert answers == ["duplicate"]
+    assert told == {"sparse-first": ["c-1"], "full-first": ["c-1"]}
+
+
 def test_a_repetition_within_one_body_is_a_duplicate(store: Store) -> None:
     assert store.record(ended(), ended(), wrapped_up()) == ["accepted", "duplicate", "accepted"]
     assert store.count("events") == 2

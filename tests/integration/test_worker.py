@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
 
 from crm_sync import deliver
 from crm_sync.adapters import registry
@@ -125,7 +124,11 @@ def test_a_new_target_of_the_settings_is_owed_from_the_start_on_and_an_old_one_i
         store.target_ids["new"] = store.row("targets", name="new").id
         wait_until(are_delivered(store, "new", 1))
 
-    assert {row.name: row.state for row in store.rows("targets")} == {"crm": "retired", "slow": "retired", "new": "live"}
+    assert {row.name: row.state for row in store.rows("targets")} == {
+        "crm": "retired",
+        "slow": "retired",
+        "new": "live",
+    }
 
 
 def test_every_fault_of_every_target_is_told_before_anything_runs(store: Store) -> None:
@@ -157,4 +160,3 @@ def test_a_worker_goes_on_after_all_its_sessions_were_ended(store: Store, tmp_pa
         wait_until(lambda: bool(listeners() - first))
         store.record(ended("after"))
         wait_until(are_delivered(store, "crm", 2))
-

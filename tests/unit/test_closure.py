@@ -15,6 +15,7 @@ from tests.unit.genesys.builders import (
     CONVERSATION_ID,
     KNOWN,
     NOON_MS,
+    WRAPUP_CODE,
     accepted,
     closed_by,
     detail,
@@ -124,7 +125,7 @@ def test_a_resolution_that_may_still_come_is_awaited_for_the_grace_after_the_end
 
 def test_a_late_wrapup_corrects_the_resolution_and_the_newest_counts() -> None:
     first = detail("wrapup", wrapupCode="code-lost", session="a", at_ms=NOON_MS + MINUTE)
-    second = detail("wrapup", wrapupCode="f0e5b3f4-8f0e-4a8b-9c3a-0f9f2b5d7e21", session="b", at_ms=NOON_MS + 2 * MINUTE)
+    second = detail("wrapup", wrapupCode=WRAPUP_CODE, session="b", at_ms=NOON_MS + 2 * MINUTE)
 
     assert closed_by(end(5), first).resolution is Status.UNRESOLVED
     closure = closed_by(end(5), second, first)

@@ -5,7 +5,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crm_sync import clock
@@ -25,6 +25,7 @@ from tests.unit.genesys.builders import (
     with_topic,
 )
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 UUID = "9fb2ca78-8389-4758-b76a-9b0300de1fce"
 CUSTOMERS = ("customer-1", UUID, UUID.upper())
 LEGS = ("leg-1", "leg-2")
@@ -112,6 +113,7 @@ def exactly(value: Any) -> str:
     return json.dumps(value.as_record() if isinstance(value, Closure) else value, sort_keys=True)
 
 
+@unhurried
 @given(sets_of_events, st.data())
 def test_any_order_and_any_repetition_of_events_give_the_same_facts_and_closure(
     found: list[Event], data: st.DataObject
@@ -123,11 +125,13 @@ def test_any_order_and_any_repetition_of_events_give_the_same_facts_and_closure(
     assert exactly(closure(facts)) == exactly(closure(merged(found)))
 
 
+@unhurried
 @given(sets_of_events, sets_of_events)
 def test_merging_is_commutative(one: list[Event], other: list[Event]) -> None:
     assert exactly(merge(merged(one), merged(other))) == exactly(merge(merged(other), merged(one)))
 
 
+@unhurried
 @given(sets_of_events, sets_of_events, sets_of_events)
 def test_merging_is_associative(one: list[Event], two: list[Event], three: list[Event]) -> None:
     a, b, c = merged(one), merged(two), merged(three)
@@ -135,6 +139,7 @@ def test_merging_is_associative(one: list[Event], two: list[Event], three: list[
     assert exactly(merge(merge(a, b), c)) == exactly(merge(a, merge(b, c)))
 
 
+@unhurried
 @given(sets_of_events, sets_of_events)
 def test_merging_is_idempotent(one: list[Event], other: list[Event]) -> None:
     facts = merged(one)
@@ -144,6 +149,7 @@ def test_merging_is_idempotent(one: list[Event], other: list[Event]) -> None:
     assert exactly(merge(both, facts)) == exactly(both)
 
 
+@unhurried
 @given(sets_of_events, sets_of_events)
 def test_facts_that_were_stored_in_between_are_the_same_facts(one: list[Event], other: list[Event]) -> None:
     straight = merge(merged(one), merged(other))
@@ -154,6 +160,7 @@ def test_facts_that_were_stored_in_between_are_the_same_facts(one: list[Event], 
     assert closure(as_stored(stored)) == closure(straight)
 
 
+@unhurried
 @given(sets_of_events)
 def test_merging_and_deriving_are_pure(found: list[Event]) -> None:
     facts = merged(found)
@@ -170,6 +177,7 @@ scoped = st.dictionaries(st.sampled_from(["a", "b"]), st.tuples(marks, values).m
 any_facts = st.dictionaries(st.sampled_from(["", "session:s", "+set"]), scoped, max_size=3)
 
 
+@unhurried
 @given(any_facts, any_facts, any_facts)
 def test_merging_keeps_its_laws_even_where_equal_stamps_carry_different_values(a: Facts, b: Facts, c: Facts) -> None:
     assert exactly(merge(a, b)) == exactly(merge(b, a))
@@ -177,6 +185,7 @@ def test_merging_keeps_its_laws_even_where_equal_stamps_carry_different_values(a
     assert exactly(merge(a, a)) == exactly(a)
 
 
+@unhurried
 @given(sets_of_events)
 def test_the_map_of_resolutions_changes_the_resolution_alone(found: list[Event]) -> None:
     facts = merged(found)
@@ -225,7 +234,7 @@ def expected_ends(found: list[Event]) -> tuple[bool, int | None, int | None]:
     return by_record or (is_over and not is_open), ended if len(told) < 2 else None, left
 
 
-@settings(max_examples=300)
+@settings(unhurried, max_examples=300)
 @given(sets_of_events)
 def test_closed_and_ended_follow_the_written_rules(found: list[Event]) -> None:
     closed, ended, left = expected_ends(found)
@@ -237,6 +246,7 @@ def test_closed_and_ended_follow_the_written_rules(found: list[Event]) -> None:
         assert result.ended_at == clock.from_ms(ended)
 
 
+@unhurried
 @given(sets_of_events)
 def test_a_closure_is_sound_whatever_led_to_it(found: list[Event]) -> None:
     result = closure(merged(found))
@@ -257,10 +267,9 @@ def test_a_closure_is_sound_whatever_led_to_it(found: list[Event]) -> None:
     assert result.ended_at is None or result.ended_at <= RECEIVED_AT
 
 
+@unhurried
 @given(sets_of_events, sets_of_events)
-def test_an_agent_who_took_part_and_members_of_sets_are_never_forgotten(
-    known: list[Event], later: list[Event]
-) -> None:
+def test_an_agent_who_took_part_and_members_of_sets_are_never_forgotten(known: list[Event], later: list[Event]) -> None:
     before, after = closure(merged(known)), closure(merged(known + later))
 
     assert after.agent_took_part >= before.agent_took_part

@@ -75,9 +75,7 @@ def test_a_second_publication_in_another_envelope_is_the_same_event() -> None:
     assert (first.trace_id, second.trace_id) == ("a", "b")
 
 
-@pytest.mark.parametrize(
-    "change", [{"eventTime": 1649237504950}, {"sessionId": "other"}, {"conversationId": OTHER_ID}]
-)
+@pytest.mark.parametrize("change", [{"eventTime": 1649237504950}, {"sessionId": "other"}, {"conversationId": OTHER_ID}])
 def test_another_instant_leg_or_conversation_is_another_event(change: dict[str, Any]) -> None:
     bare = sample("customer.end")
 
@@ -326,3 +324,11 @@ def test_a_wrapup_is_read_the_same_from_acw_and_wrapup() -> None:
     assert (as_wrapup.kind, as_acw.kind) == ("wrapup", "acw")
     assert closed_by(data, data | {"userId": "u-1"}).acw_ms == 20_000
     assert merged([as_wrapup])["session:" + data["sessionId"]]["wrapup"][1]["notes"] == "refund issued"
+
+
+def test_two_outcomes_of_one_flow_at_one_instant_are_two_events() -> None:
+    first, second = (
+        accepted(detail("flow.outcome", flowOutcomeId=outcome, flowOutcomeValue="SUCCESS")) for outcome in ("a", "b")
+    )
+
+    assert first.dedupe_key != second.dedupe_key

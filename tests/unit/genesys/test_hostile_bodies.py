@@ -1,5 +1,6 @@
-"""Bodies that are authentic and wrong: each is stored as an event or quarantined with a reason, and none is an error."""
+"""Bodies that are authentic and wrong: each is stored as an event or quarantined with a reason, none is an error."""
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import fields
@@ -7,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import String
 
@@ -36,11 +37,12 @@ from tests.unit.genesys.builders import (
     tutorial,
 )
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 END = sample("customer.end")
 WRONG: tuple[Any, ...] = (True, False, 0, -1, 1.5, "", "word", [], [1], [None, {}], {}, {"a": [1]})
 COMMON = {
-    "mediaType": "MESSAGE", "messageType": "OPEN", "direction": "INBOUND", "provider": "Edge", "ani": "tel:+13175550100",
-    "dnis": "tel:+13175550199", "divisionId": "d",
+    "mediaType": "MESSAGE", "messageType": "OPEN", "direction": "INBOUND", "provider": "Edge",
+    "ani": "tel:+13175550100", "dnis": "tel:+13175550199", "divisionId": "d",
     "conversationExternalContactIds": ["c"], "conversationExternalOrganizationIds": ["o"], "externalContactId": "c",
     "externalOrganizationId": "o",
 }  # fmt: skip
@@ -280,6 +282,7 @@ def test_an_attribute_of_any_length_may_be_the_resolution() -> None:
     check_fits(accepted(detail("attributes", attributes={"resolutionStatus": "x" * 40_000})))
 
 
+@unhurried
 @given(st.binary(max_size=200))
 def test_any_bytes_at_all_are_an_event_to_be_kept(body: bytes) -> None:
     found, _ = events.parse(body, context())
@@ -316,7 +319,7 @@ def mutated(draw: st.DrawFn) -> bytes:
         for parent in parents:
             owner = owner[parent]
         if draw(st.booleans()) or isinstance(owner, list):
-            owner[name] = draw(_HOSTILE)
+            owner[name] = copy.deepcopy(draw(_HOSTILE))
         else:
             owner[draw(st.text(max_size=5) | st.sampled_from(sorted(COMMON)))] = owner.pop(name)
     raw = bytearray(json.dumps([value] if draw(st.booleans()) else value, ensure_ascii=draw(st.booleans())).encode(
@@ -326,7 +329,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(unhurried, max_examples=400)
 @given(mutated())
 def test_a_mutated_event_is_stored_as_it_fits_or_kept_to_be_looked_at(body: bytes) -> None:
     found, _ = events.parse(body, context())

@@ -5,10 +5,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_sync.genesys.payload import DEEPEST, LARGEST_NUMBER, MOST_NODES, Unreadable, decode
+
+unhurried = settings(deadline=None)
 
 
 def refused(body: bytes) -> str:
@@ -164,6 +166,7 @@ def _leaves(value: Any) -> list[Any]:
     return [value]
 
 
+@unhurried
 @given(_VALUES)
 def test_whatever_comes_out_every_column_can_keep_and_it_comes_out_twice_the_same(value: Any) -> None:
     try:
@@ -178,6 +181,7 @@ def test_whatever_comes_out_every_column_can_keep_and_it_comes_out_twice_the_sam
     assert (again.value, again.altered) == (decoded.value, False)
 
 
+@unhurried
 @given(st.binary() | st.text(alphabet='{}[]",:0123456789eE.+-\\u nulltrefasid').map(str.encode))
 def test_any_bytes_are_decoded_or_refused(body: bytes) -> None:
     try:

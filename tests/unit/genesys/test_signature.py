@@ -6,12 +6,13 @@ import hmac
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from crm_sync.genesys.signature import TOLERANCE_SECONDS, sign, verify
 
+unhurried = settings(deadline=None)
 SECRET = b"0123456789abcdef"
 OTHER = b"another-secret-16"
 BODY = b'{"id":"m-1","type":"Text","text":"hi"}'
@@ -73,7 +74,7 @@ def test_no_proof_is_no_proof() -> None:
         f"sha256={BASE64.replace('+', '-').replace('/', '_')}",
         f"sha256=\n{BASE64}",
         f"sha256={'é' * 64}",
-        f"sha256={'١' * 64}",
+        f"sha256={chr(0x661) * 64}",
         "sha256=" + "0" * 64,
         "sha256=" + "a" * 65_536,
         "=" * 65_536,
@@ -254,6 +255,7 @@ def test_nothing_is_no_proof_even_where_the_secret_were_nothing(headers: dict[st
     assert proof(headers, b"") is None
 
 
+@unhurried
 @given(st.binary(min_size=1, max_size=64), st.integers(min_value=0), st.integers(min_value=1, max_value=255))
 def test_any_changed_byte_of_a_body_breaks_every_signature(body: bytes, place: int, change: int) -> None:
     changed = bytearray(body)
@@ -267,6 +269,7 @@ def test_any_changed_byte_of_a_body_breaks_every_signature(body: bytes, place: i
     assert proof(webhook, body=bytes(changed)) is None
 
 
+@unhurried
 @given(st.integers(min_value=0, max_value=31), st.integers(min_value=1, max_value=255))
 def test_any_changed_byte_of_a_signature_breaks_it(place: int, change: int) -> None:
     changed = bytearray.fromhex(HEX)
@@ -276,6 +279,7 @@ def test_any_changed_byte_of_a_signature_breaks_it(place: int, change: int) -> N
     assert proof({"x-hub-signature-256": f"sha256={base64.b64encode(changed).decode()}"}) is None
 
 
+@unhurried
 @given(st.dictionaries(
     st.sampled_from(["x-hub-signature-256", "webhook-id", "webhook-timestamp", "webhook-signature", "x-webhook-secret",
                      "authorization"]),

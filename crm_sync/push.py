@@ -1,0 +1,220 @@
+"""Push one batch of claims to a CRM, whatever its adapter does, and say what came of each as a settlement.
+
+Reads and writes nothing of ours: claiming before and settling after are `deliver`'s.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from crm_sync import clock
+from crm_sync.adapters import mapping
+from crm_sync.adapters.contract import Adapter, Outcome, Prepared, Push, Receipt
+from crm_sync.adapters.values import clean
+from crm_sync.closure import JSON
+from crm_sync.errors import AdapterFailure, Fault, Kind
+from crm_sync.metrics import PUSH_SECONDS
+from crm_sync.retry import judge
+from crm_sync.settings import TargetSettings
+from crm_sync.store.outbox import Claim, Settlement
+from crm_sync.store.tables import ADDRESS_LENGTH
+
+log = structlog.get_logger(__name__)
+
+CODE_LENGTH = 200
+"""A vendor's code or request id is cut there, which is all that the audit holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """How one target is pushed to."""
+
+    name: str
+    adapter: Adapter
+    settings: TargetSettings
+
+    @property
+    def batch(self) -> int:
+        """How many deliveries go into one push at most."""
+        largest = self.adapter.capabilities.max_batch
+        return min(self.settings.batch or largest, largest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A claim with what is to be pushed for it."""
+
+    claim: Claim
+    prepared: Prepared
+    payload_hash: str
+
+
+def sort_out(channel: Channel, claims: Sequence[Claim]) -> tuple[list[Settlement], list[Entry]]:
+    """Tell what needs no push (unchanged, or too dangerous to try) from what does."""
+    settled, entries = [], []
+    for claim in claims:
+        found = _sort_out(channel, claim)
+        if isinstance(found, Entry):
+            entries.append(found)
+        else:
+            settled.append(found)
+    return settled, entries
+
+
+def push(channel: Channel, entries: Sequence[Entry]) -> tuple[list[Settlement], list[Fault]]:
+    """Push the entries and return what came of each, and the faults met.
+
+    When an atomic batch holds a record that the CRM refuses, nothing was stored: halves are pushed until the culprit
+    stands alone, so that it harms only itself.
+    """
+    if not entries:
+        return [], []
+    started_at = clock.now()
+    receipts = _push(channel, entries)
+    if len(entries) > 1 and channel.adapter.capabilities.batch_atomic and all(_is_refusal(r) for r in receipts):
+        middle = len(entries) // 2
+        (some, first), (others, second) = push(channel, entries[:middle]), push(channel, entries[middle:])
+        return some + others, first + second
+    settled = []
+    for entry, receipt in zip(entries, receipts, strict=True):
+        if receipt.fault is None:
+            settled.append(_paid(entry.claim, receipt, entry.payload_hash, started_at=started_at, sent=True))
+        else:
+            settled.append(_owed(entry.claim, receipt, receipt.fault, started_at=started_at))
+    return settled, [receipt.fault for receipt in receipts if receipt.fault is not None]
+
+
+def _sort_out(channel: Channel, claim: Claim) -> Entry | Settlement:
+    record = claim.closure.as_record()
+    fields = mapping.apply(channel.settings.fields, record | {"version": claim.version})
+    # The version is left out of the hash: alone it changes nothing that a reader of the CRM could see.
+    content = mapping.payload_hash(mapping.apply(channel.settings.fields, record))
+    key = mapping.push_key(claim.closure.conversation_id, claim.version, content, redelivery=claim.redelivery)
+    if claim.took_its_worker_down:
+        return _taken_down(claim, key)
+    if claim.payload_hash == content and not claim.push_again:
+        receipt = Receipt(push_key=key, outcome=Outcome.UNCHANGED)
+        return _paid(claim, receipt, content, started_at=clock.now(), sent=False)
+    try:
+        prepared = channel.adapter.prepare(_as_push(claim, key, fields))
+    except Exception as error:  # A bug in an adapter, which may be any.
+        fault = _defect(channel, error)
+        return _owed(claim, _failed(key, fault), fault, started_at=clock.now(), sent=False)
+    return Entry(claim=claim, prepared=prepared, payload_hash=content)
+
+
+def _as_push(claim: Claim, key: str, fields: Mapping[str, JSON]) -> Push:
+    return Push(
+        conversation_id=claim.closure.conversation_id,
+        push_key=key,
+        version=claim.version,
+        # Never the present: an attempt made again must send the same bytes.
+        occurred_at=claim.closure.ended_at or clock.from_ms(claim.version),
+        closed=claim.closure.closed,
+        fields=fields,
+        known_id=claim.crm_record_id,
+    )
+
+
+def _push(channel: Channel, entries: Sequence[Entry]) -> list[Receipt]:
+    """Return a receipt for each entry, whatever the adapter does."""
+    with PUSH_SECONDS.labels(target=channel.name).time():
+        try:
+            receipts = channel.adapter.push([entry.prepared for entry in entries])
+            if _match(receipts, entries):
+                return [_storable(receipt) for receipt in receipts]
+            raise TypeError("the adapter's receipts do not match its batch")
+        except AdapterFailure as error:
+            # When the CRM's whole endpoint is gone, the records are fine and wait for another.
+            is_gone = error.fault.kind is Kind.GONE
+            fault = replace(error.fault, kind=Kind.CONFIG) if is_gone else error.fault
+        except Exception as error:
+            fault = _defect(channel, error)
+    return [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
+
+
+def _match(receipts: Sequence[Receipt], entries: Sequence[Entry]) -> bool:
+    """Tell whether there is one receipt for each entry, in order, each with a fault exactly when it failed."""
+    keys = [receipt.push_key for receipt in receipts] == [entry.prepared.push_key for entry in entries]
+    return keys and all((receipt.fault is None) == (receipt.outcome is not Outcome.FAILED) for receipt in receipts)
+
+
+def _defect(channel: Channel, error: Exception) -> Fault:
+    """Log a bug of the adapter with its traceback, and return the fault that has it tried again later."""
+    log.exception("adapter_failed", target=channel.name, adapter=channel.settings.adapter)
+    name = type(error).__name__
+    return Fault(kind=Kind.RETRYABLE, code=name, message=f"The adapter has a defect ({name}); see the log.")
+
+
+def _failed(push_key: str, fault: Fault) -> Receipt:
+    return Receipt(push_key=push_key, outcome=Outcome.FAILED, fault=fault)
+
+
+def _storable(receipt: Receipt) -> Receipt:
+    """Return the receipt with texts that the database can keep, or one CRM's odd answer would leave a batch unsettled.
+
+    An id that is too long for its column is left out: cut short it would name another record.
+    """
+    fault, record_id = receipt.fault, _text(receipt.record_id)
+    if fault is not None:
+        fault = replace(
+            fault,
+            code=(_text(fault.code) or "")[:CODE_LENGTH],
+            message=_text(fault.message) or "",
+            vendor_request_id=(_text(fault.vendor_request_id) or "")[:CODE_LENGTH] or None,
+            field=_text(fault.field),
+        )
+    if record_id is not None and len(record_id) > ADDRESS_LENGTH:
+        record_id = None
+    return replace(receipt, record_id=record_id, url=_text(receipt.url), fault=fault)
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else str(clean(text))
+
+
+def _is_refusal(receipt: Receipt) -> bool:
+    return receipt.fault is not None and receipt.fault.kind is Kind.DATA
+
+
+def _paid(claim: Claim, receipt: Receipt, payload_hash: str, *, started_at: datetime, sent: bool) -> Settlement:
+    return Settlement(
+        claim=claim,
+        state="delivered",
+        sent=sent,
+        push_key=receipt.push_key,
+        outcome=str(receipt.outcome),
+        started_at=started_at,
+        finished_at=clock.now(),
+        payload_hash=payload_hash,
+        record_id=receipt.record_id,
+        url=receipt.url,
+    )
+
+
+def _owed(claim: Claim, receipt: Receipt, fault: Fault, *, started_at: datetime, sent: bool = True) -> Settlement:
+    verdict = judge(fault, attempts=claim.attempts, now=clock.now(), random=random.random())
+    return Settlement(
+        claim=claim,
+        state="dead" if verdict.due_at is None else "pending",
+        sent=sent,
+        push_key=receipt.push_key,
+        outcome=str(Outcome.FAILED),
+        started_at=started_at,
+        finished_at=clock.now(),
+        due_at=verdict.due_at,
+        attempt_given_back=verdict.gives_back,
+        kind=str(fault.kind),
+        code=fault.code,
+        message=f"{fault.field}: {fault.message}" if fault.field else fault.message,
+        vendor_request_id=fault.vendor_request_id,
+    )
+
+
+def _taken_down(claim: Claim, push_key: str) -> Settlement:
+    message = "It took its worker down each time that it was tried; see the log of the adapter."
+    fault = Fault(kind=Kind.DATA, code="took_its_worker_down", message=message)
+    return _owed(claim, _failed(push_key, fault), fault, started_at=clock.now(), sent=False)
