@@ -27,6 +27,7 @@ def create_app(services: Services) -> Flask:
         app.register_blueprint(blueprint)
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_forget)
     app.register_error_handler(RequestError, _refused)
     app.register_error_handler(Unavailable, _unavailable)
     app.register_error_handler(HTTPException, _not_served)
@@ -38,7 +39,6 @@ def create_app(services: Services) -> Flask:
 def _begin() -> None:
     # Ours always: an id from outside is a stranger's word in our logs.
     g.request_id = secrets.token_hex(8)
-    clear_contextvars()
     bind_contextvars(request_id=g.request_id)
 
 
@@ -47,6 +47,10 @@ def _end(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _forget(_error: BaseException | None) -> None:
+    clear_contextvars()
 
 
 def _refused(error: RequestError) -> tuple[Response, int]:

@@ -176,14 +176,13 @@ def _settle(lane: Lane, database: Database, settled: Sequence[Settlement], fault
 def _hold_or_pause(connection: Connection, lane: Lane, faults: Sequence[Fault]) -> None:
     """Let the target rest as its CRM asked, or until a person has looked. Most settles have nothing to write here."""
     now = clock.now()
-    for fault in faults:
-        verdict = judge(fault, attempts=0, now=now, random=0.0)
-        if verdict.pauses:
-            log.error("target_paused", target=lane.name, code=fault.code, reason=fault.message)
-            with suppress(NotFound):  # It was retired meanwhile, and is not pushed to either.
-                targets.pause(connection, lane.name, fault.message)
-            return
-        if verdict.holds_until is not None:
-            log.warning("target_held", target=lane.name, until=verdict.holds_until.isoformat())
-            targets.hold_until(connection, lane.target_id, verdict.holds_until)
-            return
+    verdicts = [(fault, judge(fault, attempts=0, now=now, random=0.0)) for fault in faults]
+    pausing = next((fault for fault, verdict in verdicts if verdict.pauses), None)
+    until = max((verdict.holds_until for _, verdict in verdicts if verdict.holds_until), default=None)
+    if pausing is not None:
+        log.error("target_paused", target=lane.name, code=pausing.code, reason=pausing.message)
+        with suppress(NotFound):  # It was retired meanwhile, and is not pushed to either.
+            targets.pause(connection, lane.name, pausing.message)
+    elif until is not None:
+        log.warning("target_held", target=lane.name, until=until.isoformat())
+        targets.hold_until(connection, lane.target_id, until)

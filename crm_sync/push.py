@@ -164,6 +164,7 @@ def _storable(receipt: Receipt) -> Receipt:
             fault,
             code=(_text(fault.code) or "")[:CODE_LENGTH],
             message=_text(fault.message) or "",
+            retry_at=fault.retry_at if fault.retry_at and fault.retry_at.tzinfo else None,
             vendor_request_id=(_text(fault.vendor_request_id) or "")[:CODE_LENGTH] or None,
             field=_text(fault.field),
         )

@@ -66,5 +66,6 @@ def judge(fault: Fault, *, attempts: int, now: datetime, random: float) -> Verdi
             return Verdict(due_at=now, gives_back=True, pauses=True)
         case Kind.RATE_LIMITED | Kind.QUOTA:
             until = clamp_retry_after(fault.retry_at or now + DEFAULT_PAUSE, now)
-            return Verdict(due_at=until, gives_back=True, holds_until=until)
+            # The target waits, not the delivery: who resumes it wants everything pushed at once.
+            return Verdict(due_at=now, gives_back=True, holds_until=until)
     return Verdict(due_at=next_attempt(attempts, now=now, random=random))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from statistics import quantiles
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from crm_sync.cli.demo_story import WORDS, Started
 from crm_sync.cli.demo_world import CRM, TABLE, World
@@ -61,6 +61,19 @@ def records(world: World) -> dict[str, dict[str, dict[str, Any]]]:
     with CRMControl(world.crm_url) as crm:
         posted = {record["conversation_id"]: record["data"] for record in crm.records()}
     return {CRM: posted, TABLE: _table_rows(world)}
+
+
+def is_everything_settled(world: World) -> bool:
+    """Tell whether every event was posted and every delivery that came of it is settled, well or not."""
+    with GenesysControl(world.genesys_url) as genesys:
+        if genesys.posts()["pending"]:
+            return False
+    database = Database(world.database_url)
+    try:
+        with database.read() as connection:
+            return connection.scalar(select(func.count()).where(DeliveryRow.state == "pending")) == 0
+    finally:
+        database.close()
 
 
 def compare(expected: Mapping[str, Expected], held: Mapping[str, Mapping[str, Any]]) -> Comparison:

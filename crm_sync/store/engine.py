@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # Only a web process needs gevent.
 Result = TypeVar("Result")
 
 SQLITE_ERROR = 1
+READ_ONLY = "25006"
+"""PostgreSQL's code where it takes no writes: a replica, or a server that is being failed over."""
 
 # Set for each writing transaction, not for the session, since a transaction pooler may hand us any session.
 _POSTGRESQL_WRITE = text(
@@ -48,7 +50,7 @@ class Database:
         self.engine = _postgresql(url, pool_size) if self.is_postgresql else _sqlite(url, busy_seconds, pool_size)
         # SQLite has one writer. Who finds it busy sleeps for up to 100 ms and may be overtaken, so the threads of a
         # process queue for it here, where they are woken at once.
-        self._turn: AbstractContextManager[Any] = nullcontext() if self.is_postgresql else threading.Lock()
+        self._queue = None if self.is_postgresql else threading.Lock()
         self._native: NativeThreads | None = None
 
     @contextmanager
@@ -63,7 +65,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that is committed, durably, when the block ends without an exception."""
-        with _translated(), self._turn, self._engine_here().connect() as connection:
+        with _translated(writes=True), self._turn(), self._engine_here().connect() as connection:
             connection = connection.execution_options(crm_sync_writes=True)
             with connection.begin():
                 if self.is_postgresql:
@@ -83,13 +85,25 @@ class Database:
         url, busy_seconds = self.url.render_as_string(hide_password=False), self._busy_seconds
         self._native = NativeThreads(lambda: _sqlite(url, busy_seconds, 1))
         # The queue of threads would be a lock between them. The group commit is the queue here.
-        self._turn = nullcontext()
+        self._queue = None
 
     def close(self) -> None:
         """Close all idle connections."""
         if self._native is not None:
             self._native.close()
         self.engine.dispose()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._queue is None:
+            yield
+            return
+        if not self._queue.acquire(timeout=self._busy_seconds):
+            raise Unavailable("The database is busy.")
+        try:
+            yield
+        finally:
+            self._queue.release()
 
     def _engine_here(self) -> Engine:
         own = None if self._native is None else self._native.engine()
@@ -214,7 +228,7 @@ def _sqlite(url: str, busy_seconds: float, pool_size: int) -> Engine:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(*, writes: bool = False) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
@@ -224,6 +238,7 @@ def _translated() -> Iterator[None]:
             raise  # The statement itself is wrong, which SQLite calls operational too.
         raise Unavailable("The database cannot be reached or cannot commit.") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable("The connection to the database was lost.") from error
+        takes_no_writes = writes and getattr(error.orig, "sqlstate", None) == READ_ONLY
+        if error.connection_invalidated or takes_no_writes:
+            raise Unavailable("The connection to the database was lost, or it takes no writes.") from error
         raise

@@ -15,7 +15,8 @@ from tests.acceptance.sender import PATH, Sender, event
 
 OLD, NEW = "the-old-secret-of-the-tests", "the-new-secret-of-the-tests"
 CLIENT = {"GENESYS_CLIENT_ID": "sandbox", "GENESYS_CLIENT_SECRET": "sandbox-secret", "GENESYS_REGISTRATION": "webhook"}
-PER_SECOND = 100
+PER_SECOND, AT_ONCE = 100, 10
+"""How many conversations end while the secret is rotated: fewer where the machine is too slow for so many."""
 
 
 def registration(web: Running) -> dict[str, Any]:
@@ -112,13 +113,14 @@ def test_a_secret_is_rotated_under_load_without_a_restart_and_no_event_is_refuse
     del world.environment["WEBHOOK_SECRETS"]
     web = world.web(port=port)
     until_registered(world, web)
-    begin(genesys, 30 * PER_SECOND)
     enough = threading.Event()
 
     def end_steadily() -> int:
         ended = 0
-        while not enough.wait(10 / PER_SECOND):
-            ended += len(genesys.end_many(count=10))
+        while not enough.wait(AT_ONCE / PER_SECOND):
+            if genesys.posts()["pending"] < 10 * AT_ONCE:
+                begin(genesys, AT_ONCE)
+                ended += len(genesys.end_many(count=AT_ONCE))
         return ended
 
     with ThreadPoolExecutor(1) as pool:

@@ -97,6 +97,7 @@ def test_a_newer_schema_is_a_warning_and_no_reason_to_stop(world: World) -> None
         assert "of_a_newer_version, which this version does not know" in process.said()
 
 
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
 def test_a_port_that_is_taken_ends_web_with_a_failure(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         web = world.web(port=int(taken.getsockname()[1]), wait=False)
@@ -114,7 +115,11 @@ def test_on_postgresql_web_has_as_many_processes_as_are_asked_for(world: World) 
     world.until(lambda: len(world.children(web)) == 3, "three processes serve")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("migrated_url", "number"),
+    [("sqlite", signal.SIGTERM), ("postgresql", signal.SIGTERM), ("sqlite", signal.SIGINT)],
+    indirect=["migrated_url"],
+)
 def test_a_worker_that_is_asked_to_end_finishes_its_push_and_leaves_no_claim(world: World, number: int) -> None:
     crm = world.crm()
     world.settings = webhook_target(crm.url)
@@ -153,14 +158,14 @@ def test_a_web_process_that_is_asked_to_end_answers_what_it_has_begun(world: Wor
 def test_web_ends_cleanly_and_can_be_started_again_at_the_same_port(world: World) -> None:
     web = world.web()
     port = int(web.url.rpartition(":")[2])
-    for _ in range(2):
-        with Sender(web.url) as sender:
-            assert sender.status(conversation(ID)) in ("accepted", "duplicate")
-            children = world.children(web)
-            assert web.stop() == 0
-        assert not listens(port)
-        assert children and not world.children(web)
-        web = world.web(port=port)
+    with Sender(web.url) as sender:
+        assert sender.status(conversation(ID)) == "accepted"
+        children = world.children(web)
+        assert web.stop() == 0
+    assert not listens(port)
+    assert children and not world.children(web)
+    with Sender(world.web(port=port).url) as sender:
+        assert sender.status(conversation(ID)) == "duplicate"
 
 
 def test_run_migrates_and_starts_both_and_ends_both(tmp_path: Path, database_url: str) -> None:

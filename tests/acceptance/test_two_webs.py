@@ -1,4 +1,4 @@
-"""Two web processes on one PostgreSQL receive events of one conversation at the same moment: its first, and later ones."""
+"""Two web processes on one PostgreSQL receive events of one conversation at the same moment, the first ones too."""
 
 import threading
 from collections.abc import Sequence

@@ -18,9 +18,9 @@ TARGET = '[targets.file]\nadapter = "jsonl"\npath = "{path}"\n'
 
 def run(*command: str | Path, folder: Path, **environment: str) -> str:
     """Run a program that must succeed and return what it printed."""
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=280
-    )
+    # The checkout must not be found by accident.
+    known = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=known | environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 

@@ -53,6 +53,19 @@ class BrokenAdapter(MemoryAdapter):
         return super().prepare(push)
 
 
+class NotingAdapter(MemoryAdapter):
+    """Keeps what it was asked to push."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pushes: list[Push] = []
+
+    def prepare(self, push: Push) -> Prepared:
+        """Note the push."""
+        self.pushes.append(push)
+        return super().prepare(push)
+
+
 class HangingAdapter(MemoryAdapter):
     """Answers no push until it is let go."""
 

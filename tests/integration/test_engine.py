@@ -275,6 +275,20 @@ def test_a_session_that_is_ended_within_a_transaction_is_unavailable_and_leaves_
 
 
 @on_postgresql
+def test_a_server_that_takes_no_writes_is_unavailable_and_recovers(database_url: str, database: Database) -> None:
+    name = make_url(database_url).database
+    administer(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    terminate_all(database_url)  # A session keeps the default that it began with.
+    with pytest.raises(Unavailable):
+        add(database, 1)
+    administer(database_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    terminate_all(database_url)
+    add(database, 2)
+
+    assert numbers(database) == [2]
+
+
+@on_postgresql
 def test_a_lock_that_a_stranger_holds_is_unavailable(database_url: str, database: Database) -> None:
     with opened(database_url) as stranger, stranger.write() as connection:
         connection.execute(text("LOCK TABLE numbers"))

@@ -25,7 +25,7 @@ def store(migrated_url: str) -> Iterator[Store]:
 
 def owe(store: Store, *conversations: str) -> None:
     """Owe these conversations, the first having been due the longest."""
-    for place, conversation in enumerate(conversations):
+    for place, conversation in reversed(list(enumerate(conversations))):
         store.record(ended(conversation))
         due_at = NOW - timedelta(minutes=len(conversations) - place)
         store.change("deliveries", where={"conversation_id": conversation}, due_at=due_at)

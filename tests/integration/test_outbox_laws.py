@@ -17,7 +17,7 @@ from crm_sync.store import outbox
 from crm_sync.store.outbox import Claim
 from tests.integration.builders import Store, ended, opened_store, paid, settlement, started, wrapped_up
 
-GAMES = 250
+GAMES = 150
 STEPS = 40
 
 

@@ -32,8 +32,8 @@ def test_a_busy_crm_is_left_alone_for_as_long_as_it_asks_and_at_no_cost(kind: Ki
     default = NOW + DEFAULT_PAUSE
     longest = NOW + timedelta(hours=1)
 
-    assert verdict(kind, retry_at=asked) == Verdict(due_at=asked, gives_back=True, holds_until=asked)
-    assert verdict(kind) == Verdict(due_at=default, gives_back=True, holds_until=default)
+    assert verdict(kind, retry_at=asked) == Verdict(due_at=NOW, gives_back=True, holds_until=asked)
+    assert verdict(kind) == Verdict(due_at=NOW, gives_back=True, holds_until=default)
     assert verdict(kind, retry_at=NOW + timedelta(days=400)).holds_until == longest
 
 
