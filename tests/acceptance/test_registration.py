@@ -46,6 +46,8 @@ def test_ten_starts_leave_one_registration(world: World) -> None:
     genesys = world.genesys()
     world.environment |= CLIENT | {"GENESYS_API_URL": genesys.url, "PUBLIC_URL": "http://127.0.0.1:9"}
     world.environment |= {"WEB_CONCURRENCY": "1"}
+    # So that the others look, and see none, while the first is still at it.
+    genesys.add_fault(path="/api/v2/integrations/webhooks", method="POST", delay_seconds=4)
     for _ in range(2):
         webs = [world.web(wait=False) for _ in range(5)]
         for web in webs:
