@@ -1,5 +1,6 @@
 """What all tests share: databases on each engine, skips that are spoken, and no network in the unit tests."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import structlog
 
 from tests import databases
 
@@ -34,6 +36,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(UNIT_TESTS):
             item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Undo what a test does to the logs: they belong to the process, and the next test is in it too."""
+    root, structured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**structured)
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
