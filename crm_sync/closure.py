@@ -230,12 +230,18 @@ def _is_closed(conversation: dict[str, Fact], customers: list[dict[str, Fact]]) 
         said_at = int(conversation["record_closed"][0].split(".", 1)[0]) - _YEAR_ONE_MS
         if all(said_at > start for start in starts):
             return True
-    is_over = [
-        "ended_at" in session and _value(session, "ended_at") >= (_value(session, "opened_at") or 0)
-        for session in customers
-    ]
-    is_open = ["opened_at" in session and not over for session, over in zip(customers, is_over, strict=True)]
-    return any(is_over) and not any(is_open)
+    return any(_is_over(session) for session in customers) and not any(_is_open(session) for session in customers)
+
+
+def _is_over(session: Mapping[str, Fact]) -> bool:
+    return "ended_at" in session and bool(_value(session, "ended_at") >= (_value(session, "opened_at") or 0))
+
+
+def _is_open(session: Mapping[str, Fact]) -> bool:
+    """Tell whether a customer is known to be on this leg: one that was left by a transfer is neither open nor over."""
+    if "opened_at" not in session or _is_over(session):
+        return False
+    return bool(_value(session, "opened_at") > (_value(session, "left_at") or 0))
 
 
 def _last_disconnect(customers: list[dict[str, Fact]]) -> str | None:

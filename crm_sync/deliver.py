@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 SETTLE_TRIES = 5
+GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,27 +68,38 @@ def run(settings: Settings, database: Database, stop: threading.Event) -> None:
     adapters = build_adapters(settings)
     lanes = list(_lanes(settings, database, adapters))
     threads = [
-        threading.Thread(target=_work, args=(lane, settings, database, stop), name=f"deliver-{lane.name}")
+        threading.Thread(target=_work, args=(lane, settings, database, stop), name=f"deliver-{lane.name}", daemon=True)
         for lane in lanes
     ]
     for thread in threads:
         thread.start()
     log.info("worker_started", targets=sorted(adapters), lanes=len(lanes))
     _wake(lanes, database, stop)
-    for thread in threads:
-        thread.join()
-    for adapter in adapters.values():
-        adapter.close()
+    if _have_ended(threads, settings.worker.push_deadline_seconds + GRACE_SECONDS):
+        for adapter in adapters.values():
+            adapter.close()
     log.info("worker_stopped")
 
 
 def _lanes(settings: Settings, database: Database, adapters: Mapping[str, Adapter]) -> Iterator[Lane]:
     with database.write() as connection:
-        ids = targets.sync(connection, {name: target.adapter for name, target in settings.targets.items()})
+        adapter_names = {name: target.adapter for name, target in settings.targets.items()}
+        ids = targets.sync(connection, adapter_names, retire_others=True)
     for name, target in settings.targets.items():
         channel = Channel(name=name, adapter=adapters[name], settings=target)
         for _ in range(target.concurrency):
             yield Lane(target_id=ids[name], channel=channel, wake=threading.Event())
+
+
+def _have_ended(threads: Sequence[threading.Thread], seconds: float) -> bool:
+    """Wait for the pushes under way. One that hangs is left behind: its lease runs out, and it is pushed again."""
+    until = clock.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - clock.monotonic()))
+    stuck = sorted({thread.name for thread in threads if thread.is_alive()})
+    if stuck:
+        log.error("pushes_hang", lanes=stuck)
+    return not stuck
 
 
 def _wake(lanes: Sequence[Lane], database: Database, stop: threading.Event) -> None:
@@ -178,11 +190,11 @@ def _hold_or_pause(connection: Connection, lane: Lane, faults: Sequence[Fault]) 
     now = clock.now()
     verdicts = [(fault, judge(fault, attempts=0, now=now, random=0.0)) for fault in faults]
     pausing = next((fault for fault, verdict in verdicts if verdict.pauses), None)
-    until = max((verdict.holds_until for _, verdict in verdicts if verdict.holds_until), default=None)
+    rest = max((verdict.rest for _, verdict in verdicts if verdict.rest), default=None)
     if pausing is not None:
         log.error("target_paused", target=lane.name, code=pausing.code, reason=pausing.message)
         with suppress(NotFound):  # It was retired meanwhile, and is not pushed to either.
             targets.pause(connection, lane.name, pausing.message)
-    elif until is not None:
-        log.warning("target_held", target=lane.name, until=until.isoformat())
-        targets.hold_until(connection, lane.target_id, until)
+    elif rest is not None:
+        log.warning("target_rests", target=lane.name, seconds=rest.total_seconds())
+        targets.let_rest(connection, lane.target_id, rest)

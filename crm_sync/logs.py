@@ -23,6 +23,7 @@ HIDDEN = "***"
 _SENSITIVE = re.compile(
     r"secret|token|password|authorization|signature|body|cookie|credential|api_?key|private_?key", re.IGNORECASE
 )
+_QUOTING = frozenset(("sqlalchemy", "psycopg", "sqlite3", "pysqlite3", "pymysql"))
 _SHORTEST_HIDDEN = 6
 _DEEPEST = 8
 
@@ -111,8 +112,17 @@ def _name_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     elif isinstance(info, BaseException):
         info = (type(info), info, info.__traceback__)
     if isinstance(info, tuple) and info[0] is not None:
-        event["exception"] = "".join(traceback.format_exception(*info)).rstrip("\n")
+        event["exception"] = _without_rows(info[1], "".join(traceback.format_exception(*info)).rstrip("\n"))
     return event
+
+
+def _without_rows(error: BaseException | None, text: str) -> str:
+    """Leave out what a database driver says: it quotes the row that it did not like, with everything in it."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in _QUOTING:
+            text = text.replace(str(error), "(left out: it may quote a row)")
+        error = error.__cause__ or error.__context__
+    return text
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -88,11 +88,12 @@ def push(channel: Channel, entries: Sequence[Entry]) -> tuple[list[Settlement], 
 
 
 def _sort_out(channel: Channel, claim: Claim) -> Entry | Settlement:
-    record = claim.closure.as_record()
+    closure, record = claim.closure, claim.closure.as_record()
     fields = mapping.apply(channel.settings.fields, record | {"version": claim.version})
-    # The version is left out of the hash: alone it changes nothing that a reader of the CRM could see.
-    content = mapping.payload_hash(mapping.apply(channel.settings.fields, record))
-    key = mapping.push_key(claim.closure.conversation_id, claim.version, content, redelivery=claim.redelivery)
+    # Everything that an adapter is handed, but for the version: alone it changes nothing that a reader could see.
+    seen = {"closed": closure.closed, "ended_at": record["ended_at"]}
+    content = mapping.payload_hash({"fields": mapping.apply(channel.settings.fields, record), **seen})
+    key = mapping.push_key(closure.conversation_id, claim.version, content, redelivery=claim.redelivery)
     if claim.took_its_worker_down:
         return _taken_down(claim, key)
     if claim.payload_hash == content and not claim.push_again:
@@ -100,7 +101,9 @@ def _sort_out(channel: Channel, claim: Claim) -> Entry | Settlement:
         return _paid(claim, receipt, content, started_at=clock.now(), sent=False)
     try:
         prepared = channel.adapter.prepare(_as_push(claim, key, fields))
-    except Exception as error:  # A bug in an adapter, which may be any.
+        if not isinstance(prepared, Prepared):
+            raise TypeError("the adapter prepared nothing")
+    except (Exception, SystemExit) as error:  # A bug in an adapter, which may be any.
         fault = _defect(channel, error)
         return _owed(claim, _failed(key, fault), fault, started_at=clock.now(), sent=False)
     return Entry(claim=claim, prepared=prepared, payload_hash=content)
@@ -131,7 +134,7 @@ def _push(channel: Channel, entries: Sequence[Entry]) -> list[Receipt]:
             # When the CRM's whole endpoint is gone, the records are fine and wait for another.
             is_gone = error.fault.kind is Kind.GONE
             fault = replace(error.fault, kind=Kind.CONFIG) if is_gone else error.fault
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             fault = _defect(channel, error)
     return [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
 
@@ -142,7 +145,7 @@ def _match(receipts: Sequence[Receipt], entries: Sequence[Entry]) -> bool:
     return keys and all((receipt.fault is None) == (receipt.outcome is not Outcome.FAILED) for receipt in receipts)
 
 
-def _defect(channel: Channel, error: Exception) -> Fault:
+def _defect(channel: Channel, error: BaseException) -> Fault:
     """Log a bug of the adapter with its traceback, and return the fault that has it tried again later."""
     log.exception("adapter_failed", target=channel.name, adapter=channel.settings.adapter)
     name = type(error).__name__
@@ -190,7 +193,8 @@ def _paid(claim: Claim, receipt: Receipt, payload_hash: str, *, started_at: date
         outcome=str(receipt.outcome),
         started_at=started_at,
         finished_at=clock.now(),
-        payload_hash=payload_hash,
+        # The CRM skips what is older than what it holds; then we do not know what that is.
+        payload_hash=None if receipt.outcome is Outcome.SKIPPED else payload_hash,
         record_id=receipt.record_id,
         url=receipt.url,
     )
@@ -200,13 +204,13 @@ def _owed(claim: Claim, receipt: Receipt, fault: Fault, *, started_at: datetime,
     verdict = judge(fault, attempts=claim.attempts, now=clock.now(), random=random.random())
     return Settlement(
         claim=claim,
-        state="dead" if verdict.due_at is None else "pending",
+        state="dead" if verdict.wait is None else "pending",
         sent=sent,
         push_key=receipt.push_key,
         outcome=str(Outcome.FAILED),
         started_at=started_at,
         finished_at=clock.now(),
-        due_at=verdict.due_at,
+        wait=verdict.wait,
         attempt_given_back=verdict.gives_back,
         kind=str(fault.kind),
         code=fault.code,

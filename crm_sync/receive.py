@@ -63,14 +63,23 @@ def record(services: Services, found: list[Event]) -> list[Recorded]:
         recorded = services.intake.record(found)
     except CrmSyncError:
         raise
-    except Exception as error:
+    except Exception:
         # A defect of ours. The sender must not lose the event to it, nor be told to send it for ever.
-        log.exception("event_could_not_be_stored", events=len(found))
-        reason = f"could not be stored ({type(error).__name__})"
-        recorded = services.intake.record([_quarantined(event, reason) for event in found])
+        recorded = [_record_alone(services, event) for event in found]
     for answer in recorded:
         EVENTS.labels(status=str(answer.status)).inc()
     return recorded
+
+
+def _record_alone(services: Services, event: Event) -> Recorded:
+    """Record one event, quarantined where it cannot be stored as it is: it must harm none that came with it."""
+    try:
+        return services.intake.record([event])[0]
+    except CrmSyncError:
+        raise
+    except Exception as error:
+        log.exception("event_could_not_be_stored", event_id=event.event_id)
+        return services.intake.record([_quarantined(event, f"could not be stored ({type(error).__name__})")])[0]
 
 
 def _prove_origin(services: Services, body: bytes) -> None:

@@ -204,13 +204,18 @@ def _create(client: GenesysClient, wanted: _Wanted, *, has_list: bool) -> str | 
 
 
 def _choose(found: list[Webhook], wanted: _Wanted, remote_id: str | None) -> Webhook | None:
-    """Return the webhook that is ours: by the id we remember, else by its address, else by its name."""
+    """Return the webhook that is ours: by the id we remember, else by its address.
+
+    Never by its name alone: another installation in the same organization may have given it the same.
+    """
     at_our_url = [webhook for webhook in found if webhook.url.rstrip("/") == wanted.url]
     if len(at_our_url) > 1:
         log.warning("webhook_registered_twice", webhook_ids=[webhook.id for webhook in at_our_url])
     remembered = [webhook for webhook in found if webhook.id == remote_id]
-    namesakes = [webhook for webhook in found if webhook.name == wanted.name]
-    return next(iter([*remembered, *at_our_url, *namesakes]), None)
+    ours = next(iter([*remembered, *at_our_url]), None)
+    if ours is None and (namesakes := [webhook.url for webhook in found if webhook.name == wanted.name]):
+        log.warning("webhook_name_is_taken", name=wanted.name, urls=namesakes)
+    return ours
 
 
 def _client(services: Services) -> GenesysClient:

@@ -2,7 +2,7 @@
 
 The signals are ranked, the first that speaks decides, and a later and better one corrects it:
 
-    1  wrap-up code in the configured map             final unless provisional
+    1  wrap-up code in the configured map             final
     2  resolution status in a payload or attribute    final when its word is known
     3  outcome or exit of a bot flow                  never final: a person may still take over
     -  nothing but a disconnect                       unknown, pending

@@ -27,45 +27,48 @@ DEFAULT_PAUSE = timedelta(seconds=10)
 """For a CRM that says that it is busy, and not for how long."""
 
 
-def next_attempt(attempts: int, *, now: datetime, random: float) -> datetime | None:
-    """Return when to try again after so many failed attempts; None when the schedule is used up.
+def next_wait(attempts: int, *, random: float) -> timedelta | None:
+    """Return how long to wait after so many failed attempts; None when the schedule is used up.
 
     `random` lies in [0, 1): the wait is that share of the step. Full jitter, so that a thousand records which failed
     together do not come back together. An attempt that was given back leaves 0, which waits like 1.
     """
     step = max(attempts, 1) - 1
-    return None if step >= len(SCHEDULE) else now + SCHEDULE[step] * random
+    return None if step >= len(SCHEDULE) else SCHEDULE[step] * random
 
 
-def clamp_retry_after(at: datetime, now: datetime) -> datetime:
-    """Return the instant another system asked us to wait for, but between a second and an hour from now."""
-    return min(max(at, now + SHORTEST_PAUSE), now + LONGEST_PAUSE)
+def clamp_pause(pause: timedelta) -> timedelta:
+    """Return the pause that another system asked for, but between a second and an hour."""
+    return min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a fault means for the debt and for its target.
+    """What a fault means for the debt and for its target, in durations: the instants are the database's to say.
 
-    `due_at` is None when the delivery is dead. `gives_back`: the attempt does not count. `pauses`: nobody pushes to the
-    target until a person resumes it. `holds_until`: nobody pushes to it before then.
+    `wait` is None when the delivery is dead. `gives_back`: the attempt does not count. `pauses`: nobody pushes to the
+    target until a person resumes it. `rest`: nobody pushes to it for so long.
     """
 
-    due_at: datetime | None
+    wait: timedelta | None
     gives_back: bool = False
     pauses: bool = False
-    holds_until: datetime | None = None
+    rest: timedelta | None = None
 
 
 def judge(fault: Fault, *, attempts: int, now: datetime, random: float) -> Verdict:
-    """Return what to do after a push of one delivery failed with this fault, at its so manieth attempt."""
+    """Return what to do after a push of one delivery failed with this fault, at its so manieth attempt.
+
+    `now` is by the clock that has read the fault's `retry_at`.
+    """
     match fault.kind:
         case Kind.DATA | Kind.GONE:
-            return Verdict(due_at=None)
+            return Verdict(wait=None)
         case Kind.AUTH | Kind.CONFIG:
             # The data is fine and waits. One paused target is a better alarm than fifty thousand dead letters.
-            return Verdict(due_at=now, gives_back=True, pauses=True)
+            return Verdict(wait=timedelta(), gives_back=True, pauses=True)
         case Kind.RATE_LIMITED | Kind.QUOTA:
-            until = clamp_retry_after(fault.retry_at or now + DEFAULT_PAUSE, now)
             # The target waits, not the delivery: who resumes it wants everything pushed at once.
-            return Verdict(due_at=now, gives_back=True, holds_until=until)
-    return Verdict(due_at=next_attempt(attempts, now=now, random=random))
+            rest = clamp_pause(fault.retry_at - now if fault.retry_at else DEFAULT_PAUSE)
+            return Verdict(wait=timedelta(), gives_back=True, rest=rest)
+    return Verdict(wait=next_wait(attempts, random=random))

@@ -172,7 +172,8 @@ class WorkerSettings(_Table):
 class FieldRule(_Table):
     """What one CRM field is filled with: a closure field (through a map, with a default), or a constant.
 
-    None means "not given": TOML has no null. In the settings file `source` is called `from`.
+    None means "not given": TOML has no null. In the settings file `source` is called `from`. With `clear` an empty
+    source empties the CRM's field too, where it would otherwise be left as it is.
     """
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
@@ -181,6 +182,7 @@ class FieldRule(_Table):
     map: dict[str, JsonValue] = Field(default_factory=dict)
     default: JsonValue = None
     constant: JsonValue = None
+    clear: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             # Waiting for another process that migrates keeps nobody else waiting.
             connection.execute(text(f"SET LOCAL lock_timeout = '{OTHERS_TIMEOUT}'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})

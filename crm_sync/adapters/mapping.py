@@ -12,12 +12,18 @@ from crm_sync.settings import FieldRule
 def apply(rules: Mapping[str, FieldRule], record: Mapping[str, JSON]) -> dict[str, JSON]:
     """Return the target's fields for `Closure.as_record()` plus `version`; without rules, every field as it is called.
 
-    A field whose source is empty is left out, so that it stays as it is in the CRM, unless its rule has a default.
+    Without rules the fields are ours, so an empty one is null. Under a rule a field whose source is empty is left out,
+    so that it stays as it is in the CRM, unless the rule has a default, or says that it is to be cleared.
     """
     if not rules:
-        return {name: value for name, value in record.items() if not _is_empty(value)}
+        return {name: None if value == "" else value for name, value in record.items()}
     found = {name: _value(rule, record) for name, rule in rules.items()}
-    return {name: value for name, value in found.items() if not _is_empty(value)}
+    empty = {name for name, value in found.items() if _is_empty(value)}
+    return {
+        name: None if name in empty else value
+        for name, value in found.items()
+        if name not in empty or rules[name].clear
+    }
 
 
 def describe(rules: Mapping[str, FieldRule]) -> tuple[MappedField, ...]:

@@ -65,7 +65,9 @@ class FactSheet:
 def facts_of(kind: str, data: Mapping[str, Any], *, at: datetime, key: str) -> Facts:
     """Return what this event adds; raises `Unreadable` with the name of a field that cannot be read."""
     sheet = FactSheet(at, rank=RANK, kind=kind, key=key)
-    session = fields.identifier(data, "sessionId") or fields.identifier(data, "participantId") or ""
+    # Without an id, events of one side at least are kept together.
+    side = kind.partition(".")[0]
+    session = fields.identifier(data, "sessionId") or fields.identifier(data, "participantId") or side
     scope = f"session:{session}"
     _common(sheet, scope, data)
     _KINDS[kind](sheet, scope, data)
@@ -120,7 +122,9 @@ def _customer_end(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None
     raw = fields.text(data, "disconnectType")
     word = disconnect_word(raw) if raw is not None else None
     if word in _TRANSFERS:
-        return  # The customer was handed on: this is not where the conversation ends.
+        # The customer was handed on: this leg is left, and that is not where the conversation ends.
+        sheet.say(scope, "left_at", sheet.at_ms)
+        return
     sheet.say(scope, "ended_at", sheet.at_ms)
     sheet.say(scope, "disconnect_type", word)
 

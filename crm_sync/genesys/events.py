@@ -51,7 +51,8 @@ def parse(body: bytes, context: Context) -> tuple[list[Event], bool]:
     except Unreadable as error:
         return [_kept(body, context, EventStatus.QUARANTINED, str(error))], False
     if isinstance(decoded.value, list):
-        return [_parse_one(_dump(item), item, decoded, context) for item in decoded.value], True
+        elements = zip(decoded.raw, decoded.value, strict=True)
+        return [_parse_one(_dump(raw), value, decoded, context) for raw, value in elements], True
     return [_parse_one(body, decoded.value, decoded, context)], False
 
 

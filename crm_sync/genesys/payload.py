@@ -27,8 +27,9 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """A JSON value, and whether text in it had to be altered."""
+    """A JSON value, as it came and as it can be stored; `altered` tells whether text in it differs."""
 
+    raw: Any
     value: Any
     altered: bool
 
@@ -36,13 +37,13 @@ class Decoded:
 def decode(body: bytes) -> Decoded:
     """Return the JSON value of a body; raises `Unreadable`."""
     try:
-        value = from_json(body, allow_inf_nan=False)
+        raw = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Unreadable(f"not JSON: {str(error)[:200]}") from None
     walk = _Walk()
-    value = walk.clean(value, "$", 0)
+    value = walk.clean(raw, "$", 0)
     json.loads(body, object_pairs_hook=_refuse_twins)  # Only looked at: what is used comes from one decoder.
-    return Decoded(value=value, altered=walk.altered)
+    return Decoded(raw=raw, value=value, altered=walk.altered)
 
 
 class _Walk:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.schema import Table
-from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Integer, LargeBinary, TypeEngine
+from sqlalchemy.types import JSON, BigInteger, Boolean, DateTime, Float, Integer, LargeBinary, TypeEngine
 
 _POSTGRESQL_NOW = "clock_timestamp()"
 _SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
@@ -31,11 +31,11 @@ def now_ms_sql(connection: Connection) -> str:
     return "CAST(round((julianday('now') - 2440587.5) * 86400000) AS integer)"
 
 
-def later_sql(connection: Connection, seconds: float) -> str:
-    """Return SQL for the instant that lies this many seconds after now, by the database's clock."""
+def later_sql(connection: Connection, seconds: float | str) -> str:
+    """Return SQL for the instant so many seconds, a number or SQL for one, after now by the database's clock."""
     if connection.dialect.name == "postgresql":
-        return f"({_POSTGRESQL_NOW} + make_interval(secs => {float(seconds)}))"
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{float(seconds):+f} seconds')"
+        return f"({_POSTGRESQL_NOW} + make_interval(secs => {seconds}))"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+f seconds', {seconds}))"
 
 
 def greatest_sql(connection: Connection) -> str:
@@ -87,6 +87,8 @@ def _postgresql_type(kind: TypeEngine[Any]) -> str:
             return "boolean"
         case BigInteger() | Integer():
             return "bigint"
+        case Float():
+            return "double precision"
         case LargeBinary():
             return "bytea"
         case _ if _is_instant(kind):

@@ -86,6 +86,7 @@ class GroupCommit:
     def _commit_forever(self) -> None:
         while (group := self._next_group()) is not None:
             started = clock.monotonic()
+            GROUP_SIZE.observe(sum(len(waiting.events) for waiting in group))
             self._commit(group)
             INTAKE_SECONDS.observe(clock.monotonic() - started)
 
@@ -105,7 +106,6 @@ class GroupCommit:
             return group
 
     def _commit(self, group: list[_Waiting]) -> None:
-        GROUP_SIZE.observe(sum(len(waiting.events) for waiting in group))
         events = [event for waiting in group for event in waiting.events]
         try:
             answers = self._run(lambda: self._write(events))

@@ -92,7 +92,8 @@ class Inbox:
         # rows before locks: locking a row that does not exist locks nothing, and who waits to insert one while it holds
         # locks may wait for somebody who wants those.
         conversations = sorted(added)
-        raised = self._insert(connection, {c: added[c] for c in conversations})
+        there = _find(connection, conversations)
+        raised = self._insert(connection, {c: added[c] for c in conversations if c not in there})
         known = _lock(connection, [c for c in conversations if c not in raised])
         raised |= self._update(connection, known, added, again=again)
         if raised:
@@ -100,7 +101,9 @@ class Inbox:
         _insert_people(connection, events)
 
     def _insert(self, connection: Connection, added: Mapping[str, Facts]) -> dict[str, _Raised]:
-        """Insert the closures of conversations that nobody knows yet, and return those."""
+        """Insert the closures of conversations that nobody knows yet, and return those that were ours to insert."""
+        if not added:
+            return {}
         records = [self._as_record(c, facts) for c, facts in added.items()]
         source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
         listed = ", ".join(_CLOSURE_COLUMNS)
@@ -169,8 +172,8 @@ def owe(connection: Connection, raised: Sequence[_Raised]) -> None:
                                     push_again, redelivery, created_at, updated_at)
             SELECT t.id, r.conversation_id, 'pending', r.version, {now}, 0, 0, false, 0, {now}, {now}
             FROM {source} CROSS JOIN targets AS t
-            WHERE (r.closed AND t.state <> 'retired') OR EXISTS (
-                SELECT 1 FROM deliveries AS d WHERE d.target_id = t.id AND d.conversation_id = r.conversation_id)
+                LEFT JOIN deliveries AS d ON d.target_id = t.id AND d.conversation_id = r.conversation_id
+            WHERE (r.closed AND t.state <> 'retired') OR d.id IS NOT NULL
             ORDER BY r.conversation_id, t.id
             ON CONFLICT (target_id, conversation_id) DO UPDATE SET
                 desired_version = {bulk.greatest_sql(connection)}(deliveries.desired_version, excluded.desired_version),
@@ -242,6 +245,12 @@ def _answers(events: Sequence[Event], fresh: set[str]) -> list[Recorded]:
         status = event.status if is_first else EventStatus.DUPLICATE
         answers.append(Recorded(event_id=event.event_id, status=status))
     return answers
+
+
+def _find(connection: Connection, conversations: Sequence[str]) -> set[str]:
+    """Return those that are stored already. It spares work only: what another process inserts meanwhile, is met."""
+    c = _CLOSURES.c.conversation_id
+    return set(connection.scalars(select(c).where(c.in_(conversations))))
 
 
 def _lock(connection: Connection, conversations: Sequence[str]) -> dict[str, _Known]:

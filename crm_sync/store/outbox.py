@@ -10,12 +10,12 @@ each other.
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, text
 from sqlalchemy.sql.schema import Table
-from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, String, TypeEngine
+from sqlalchemy.types import BigInteger, Boolean, Float, Integer, String, TypeEngine
 
 from crm_sync.closure import FIELDS, Closure
 from crm_sync.resolution import Status
@@ -58,7 +58,8 @@ class Claim:
 class Settlement:
     """What came of a claim: the delivery's next state, and the attempt for the audit.
 
-    `due_at` is None for now, or when it does not matter. `payload_hash` is None when we cannot know what
+    `wait` is how long a pending delivery is left alone from now, by the database's clock.
+    `payload_hash` is None when we cannot know what
     the CRM holds now. `sent` tells whether anything may have left for the CRM.
     """
 
@@ -70,7 +71,7 @@ class Settlement:
     started_at: datetime
     finished_at: datetime
     payload_hash: str | None = None
-    due_at: datetime | None = None
+    wait: timedelta | None = None
     attempt_given_back: bool = False
     kind: str | None = None
     code: str | None = None
@@ -102,11 +103,11 @@ def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: 
     chosen = _choose(connection, target_id, limit, now)
     if not chosen:
         return []
-    token = secrets.token_hex(16)
+    token, until = secrets.token_hex(16), bulk.later_sql(connection, lease_seconds)
     # From now until the settle nobody knows what the CRM holds: if we die, the next one must not skip the push.
     connection.execute(
         text(f"""
-            UPDATE deliveries SET claim_token = :token, lease_until = {bulk.later_sql(connection, lease_seconds)},
+            UPDATE deliveries SET claim_token = :token, lease_until = {until},
                 attempts = attempts + 1, push_again = false, payload_hash = NULL,
                 lost_leases = lost_leases + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END
             WHERE id IN :ids
@@ -114,7 +115,7 @@ def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: 
         {"token": token, "ids": [row.id for row in chosen]},
     )
     before = {row.id: row for row in chosen}
-    return [_as_claim(row, before[row.id]) for row in _claimed(connection, token)]
+    return [_as_claim(row, before[row.id]) for row in _claimed(connection, list(before))]
 
 
 def release(connection: Connection, claims: Sequence[Claim]) -> None:
@@ -186,11 +187,11 @@ def _choose(connection: Connection, target_id: int, limit: int, now: str) -> Seq
     return due[:1] if due[0] in suspect else [row for row in due if row not in suspect]
 
 
-def _claimed(connection: Connection, token: str) -> Sequence[Any]:
+def _claimed(connection: Connection, delivery_ids: Sequence[int]) -> Sequence[Any]:
     return connection.execute(
         select(_DELIVERIES, _CLOSURES)
         .join_from(_DELIVERIES, _CLOSURES, _DELIVERIES.c.conversation_id == _CLOSURES.c.conversation_id)
-        .where(_DELIVERIES.c.claim_token == token)
+        .where(_DELIVERIES.c.id.in_(delivery_ids))
         .order_by(_DELIVERIES.c.due_at, _DELIVERIES.c.id)
         .with_only_columns(
             *(_DELIVERIES.c[name] for name in ("id", "claim_token", "attempts", "lost_leases", "redelivery",
@@ -224,7 +225,7 @@ def as_closure(row: Any) -> Closure:
 
 _SETTLED: dict[str, TypeEngine[Any]] = {
     "id": BigInteger(), "state": String(), "version": BigInteger(), "payload_hash": String(),
-    "due_at": DateTime(timezone=True), "given_back": Integer(), "is_done": Boolean(), "message": String(),
+    "wait": Float(), "given_back": Integer(), "is_done": Boolean(), "message": String(),
     "record_id": String(), "url": String(),
 }  # fmt: skip
 
@@ -236,7 +237,7 @@ def _write(connection: Connection, settlements: Sequence[Settlement]) -> None:
             "state": s.state,
             "version": s.claim.version,
             "payload_hash": s.payload_hash,
-            "due_at": s.due_at,
+            "wait": s.wait.total_seconds() if s.wait else 0.0,
             "given_back": int(s.attempt_given_back),
             "is_done": s.state == "delivered",
             "message": s.message,
@@ -253,12 +254,12 @@ def _write(connection: Connection, settlements: Sequence[Settlement]) -> None:
         text(f"""
             UPDATE deliveries SET
                 state = CASE WHEN {more} THEN 'pending' ELSE r.state END,
-                due_at = CASE WHEN {more} THEN {now} ELSE coalesce(r.due_at, deliveries.due_at) END,
+                due_at = CASE WHEN {more} THEN {now} ELSE {bulk.later_sql(connection, "r.wait")} END,
                 delivered_version = CASE WHEN r.is_done THEN r.version ELSE deliveries.delivered_version END,
                 delivered_at = CASE WHEN r.is_done THEN {now} ELSE deliveries.delivered_at END,
                 payload_hash = r.payload_hash,
                 attempts = CASE WHEN r.is_done OR {more} THEN 0 ELSE deliveries.attempts - r.given_back END,
-                lost_leases = CASE WHEN r.is_done OR {more} THEN 0 ELSE deliveries.lost_leases END,
+                lost_leases = 0,  -- Who settles in time has lived.
                 last_error = CASE WHEN r.is_done THEN NULL ELSE r.message END,
                 crm_record_id = coalesce(r.record_id, deliveries.crm_record_id),
                 crm_url = coalesce(r.url, deliveries.crm_url),

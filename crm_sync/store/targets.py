@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Connection, func, select, text, update
 
 from crm_sync.errors import NotFound
 from crm_sync.store import bulk
 from crm_sync.store.tables import DeliveryRow, TargetRow
+
+log = structlog.get_logger(__name__)
 
 _TARGETS = TargetRow.metadata.tables["targets"]
 _DELIVERIES = DeliveryRow.metadata.tables["deliveries"]
@@ -30,10 +33,11 @@ class Target:
     oldest_due_at: datetime | None = None
 
 
-def sync(connection: Connection, adapters: Mapping[str, str]) -> dict[str, int]:
+def sync(connection: Connection, adapters: Mapping[str, str], *, retire_others: bool = False) -> dict[str, int]:
     """Bring the rows in line with the settings (name -> adapter) and return the ids by name.
 
-    A new target owes from now on. One that has left the settings is retired: its debts are kept, not claimed.
+    A new target owes from now on. With `retire_others` one that has left the settings is retired: its debts are kept
+    and not claimed, and it is owed nothing new. When it is back it is as it was, paused or live.
     """
     now = bulk.now_sql(connection)
     known = {row.name: row for row in connection.execute(select(_TARGETS).order_by(_TARGETS.c.id).with_for_update())}
@@ -49,11 +53,13 @@ def sync(connection: Connection, adapters: Mapping[str, str]) -> dict[str, int]:
                 {"name": name, "adapter": adapter},
             )
         elif row.state == "retired" or row.adapter != adapter:
-            state = "live" if row.state == "retired" else row.state
+            back = "paused" if row.paused_at is not None else "live"
+            state = back if row.state == "retired" else row.state
             connection.execute(update(_TARGETS).where(_TARGETS.c.id == row.id).values(adapter=adapter, state=state))
-    gone = [row.id for name, row in known.items() if name not in adapters and row.state != "retired"]
-    if gone:
-        connection.execute(update(_TARGETS).where(_TARGETS.c.id.in_(gone)).values(state="retired"))
+    for name, row in known.items():
+        if retire_others and name not in adapters and row.state != "retired":
+            log.warning("target_retired", target=name, remedy="it is missing from this process's settings")
+            connection.execute(update(_TARGETS).where(_TARGETS.c.id == row.id).values(state="retired"))
     wanted = select(_TARGETS.c.name, _TARGETS.c.id).where(_TARGETS.c.name.in_(adapters))
     return {name: target_id for name, target_id in connection.execute(wanted)}
 
@@ -68,10 +74,22 @@ def resume(connection: Connection, name: str) -> None:
     _change(connection, name, {"state": "live", "paused_at": None, "paused_reason": None, "not_before": None})
 
 
-def hold_until(connection: Connection, target_id: int, until: datetime) -> None:
-    """Let nobody push to the target before this instant, as its CRM has asked; the longest rest asked for holds."""
-    is_shorter = _TARGETS.c.not_before.is_(None) | (_TARGETS.c.not_before < until)
-    connection.execute(update(_TARGETS).where(_TARGETS.c.id == target_id, is_shorter).values(not_before=until))
+def let_rest(connection: Connection, target_id: int, rest: timedelta) -> None:
+    """Let nobody push to the target for so long from now, as its CRM has asked; the longest rest asked for holds."""
+    until = bulk.later_sql(connection, rest.total_seconds())
+    connection.execute(
+        text(
+            f"UPDATE targets SET not_before = {until} WHERE id = :id AND (not_before IS NULL OR not_before < {until})"
+        ),
+        {"id": target_id},
+    )
+
+
+def paused(connection: Connection) -> list[str]:
+    """Return the names of the targets that a person has to resume."""
+    return list(
+        connection.scalars(select(_TARGETS.c.name).where(_TARGETS.c.state == "paused").order_by(_TARGETS.c.name))
+    )
 
 
 def rows(connection: Connection) -> list[Target]:

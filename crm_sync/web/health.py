@@ -48,7 +48,7 @@ def _examine(database: Database) -> tuple[str | None, dict[str, Any]]:
     except SetupError as error:
         return str(error), {"database": "reachable"}
     with database.read() as connection:
-        paused = [target.name for target in targets.rows(connection) if target.state == "paused"]
+        paused = targets.paused(connection)
     return None, {
         "database": "reachable",
         "schema": schema or "current",

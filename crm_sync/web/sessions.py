@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from crm_sync import clock, initiate, receive, services
 from crm_sync.closure import JSON
-from crm_sync.errors import Kind
+from crm_sync.errors import Kind, NotFound
 from crm_sync.genesys.session_request import InvalidRequest
 from crm_sync.initiate import Outcome
 from crm_sync.web.auth import require
@@ -40,6 +40,8 @@ def start() -> tuple[Response, int]:
 @require("reader")
 def show(session_id: str) -> Response:
     """Return a session with what has become of its conversation."""
+    if not session_id.isprintable():
+        raise NotFound("There is no session with this id.")
     return jsonify(initiate.show(services.current(), session_id))
 
 

@@ -153,7 +153,7 @@ def test_a_new_target_is_owed_what_closes_again(store: Store) -> None:
 def test_a_retired_target_is_owed_no_new_conversation_but_hears_of_those_it_was_told_of(store: Store) -> None:
     store.record(ended("told"))
     with store.database.write() as connection:
-        targets.sync(connection, {"crm": "memory"})
+        targets.sync(connection, {"crm": "memory"}, retire_others=True)
     store.record(ended("new"), wrapped_up("told"))
     told = store.row("closures", conversation_id="told")
 

@@ -13,6 +13,7 @@ from tests.integration.builders import CONVERSATION, Store, ended, opened_store,
 
 NOW = clock.now().replace(microsecond=0)
 LATER = NOW + timedelta(hours=1)
+HOUR = timedelta(hours=1)
 HASH = "b" * 64
 
 
@@ -53,6 +54,11 @@ def is_due(store: Store) -> bool:
     """Ask whether a claim may find something."""
     with store.database.read() as connection:
         return outbox.is_due(connection, store.target_id)
+
+
+def is_an_hour(wait: timedelta) -> bool:
+    """Tell whether this is an hour; the two instants of a row are a moment apart."""
+    return abs(wait - HOUR) < timedelta(minutes=1)
 
 
 def test_what_is_due_is_claimed_the_longest_due_first(store: Store) -> None:
@@ -107,7 +113,7 @@ def test_a_paused_target_is_pushed_to_once_it_is_resumed(store: Store) -> None:
     owe(store, "a")
     with store.database.write() as connection:
         targets.pause(connection, "crm", "somebody must look")
-        targets.hold_until(connection, store.target_id, LATER)
+        targets.let_rest(connection, store.target_id, timedelta(hours=1))
     paused = store.claim()
     with store.database.write() as connection:
         targets.resume(connection, "crm")
@@ -195,10 +201,11 @@ def test_a_settle_that_failed_keeps_the_debt_until_it_is_due_again(store: Store)
     store.settle(paid(claim_one(store), payload_hash=HASH, record_id="record-1", url="https://crm.example/1"))
     delivered = store.delivery("a")
     store.record(wrapped_up("a"))
-    store.settle(settlement(claim_one(store), due_at=LATER, message="It failed.", kind="retryable", code="http_503"))
+    store.settle(settlement(claim_one(store), wait=HOUR, message="It failed.", kind="retryable", code="http_503"))
     row = store.delivery("a")
 
-    assert (row.state, row.due_at, row.attempts, row.last_error) == ("pending", LATER, 1, "It failed.")
+    assert (row.state, row.attempts, row.last_error) == ("pending", 1, "It failed.")
+    assert is_an_hour(row.due_at - row.updated_at)
     assert (row.lease_until, row.claim_token) == (None, None)
     assert row.payload_hash is None, "nobody knows what the CRM holds now"
     assert (row.delivered_version, row.delivered_at) == (delivered.delivered_version, delivered.delivered_at)
@@ -207,7 +214,7 @@ def test_a_settle_that_failed_keeps_the_debt_until_it_is_due_again(store: Store)
 
 def test_an_attempt_that_does_not_count_is_given_back(store: Store) -> None:
     owe(store, "a")
-    store.settle(settlement(claim_one(store), due_at=LATER, attempt_given_back=True))
+    store.settle(settlement(claim_one(store), wait=HOUR, attempt_given_back=True))
 
     assert store.delivery("a").attempts == 0
 
@@ -242,7 +249,7 @@ def test_a_version_that_came_during_the_push_is_owed_at_once(store: Store, state
     owe(store, "a")
     claim = claim_one(store)
     store.record(wrapped_up("a"))
-    store.settle(settlement(claim, state=state, due_at=LATER if state == "dead" else None))
+    store.settle(settlement(claim, state=state, wait=HOUR))
     row = store.delivery("a")
     again = claim_one(store)
 
@@ -255,9 +262,19 @@ def test_a_version_that_came_during_a_push_that_failed_waits_with_it(store: Stor
     owe(store, "a")
     claim = claim_one(store)
     store.record(wrapped_up("a"))
-    store.settle(settlement(claim, due_at=LATER))
+    store.settle(settlement(claim, wait=HOUR))
+    row = store.delivery("a")
 
-    assert (store.delivery("a").state, store.delivery("a").due_at) == ("pending", LATER)
+    assert row.state == "pending"
+    assert is_an_hour(row.due_at - row.updated_at)
+
+
+def test_a_delivery_whose_worker_lived_to_settle_is_no_danger_to_workers(store: Store) -> None:
+    owe(store, "a")
+    store.change("deliveries", lost_leases=LOSSES_ALONE)
+    store.settle(settlement(claim_one(store), message="The CRM is away."))
+
+    assert store.delivery("a").lost_leases == 0
 
 
 def test_a_late_settle_that_sent_nothing_writes_nothing(store: Store) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from crm_sync import clock
 from crm_sync.adapters import mapping
 from crm_sync.store import outbox
 from crm_sync.store.outbox import Claim
@@ -100,7 +99,7 @@ class Game:
         if self.dice.random() < 0.75:
             self.settle_as_paid(claim, sent=True)
         else:
-            self.store.settle(settlement(claim, due_at=clock.now(), push_key=push_key(claim)))
+            self.store.settle(settlement(claim, push_key=push_key(claim)))
 
     def die(self) -> None:
         """A worker dies with its claim."""

@@ -97,6 +97,13 @@ def test_webhooks_of_others_are_left_alone(genesys: PretendGenesys, start: Start
     assert len(genesys.control.webhooks()) == 2
 
 
+def test_another_installation_with_our_name_keeps_its_webhook(genesys: PretendGenesys, start: Start) -> None:
+    theirs = genesys.state.webhooks.add(OURS | {"url": "https://production.test/webhooks/genesys", "secret": "theirs"})
+
+    assert register.register(start(genesys)).action == "created"
+    assert genesys.state.webhooks.get(theirs.id) == theirs
+
+
 def test_duplicates_from_before_are_told_of_and_not_added_to(genesys: PretendGenesys, start: Start) -> None:
     before = [genesys.state.webhooks.add(OURS).id for _ in range(2)]
     with capture_logs() as lines:

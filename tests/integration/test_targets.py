@@ -25,7 +25,7 @@ def store(migrated_url: str) -> Iterator[Store]:
 def sync(store: Store, **adapters: str) -> dict[str, int]:
     """Bring the rows in line with these settings."""
     with store.database.write() as connection:
-        return targets.sync(connection, adapters)
+        return targets.sync(connection, adapters, retire_others=True)
 
 
 def test_the_settings_become_rows_and_a_second_start_changes_nothing(store: Store) -> None:
@@ -61,7 +61,7 @@ def test_a_start_does_not_resume_what_was_paused(store: Store) -> None:
 def test_resuming_forgets_the_reason_and_every_rest(store: Store) -> None:
     with store.database.write() as connection:
         targets.pause(connection, "crm", "somebody must look")
-        targets.hold_until(connection, store.target_id, NOW + timedelta(hours=1))
+        targets.let_rest(connection, store.target_id, timedelta(hours=1))
         targets.resume(connection, "crm")
     row = store.row("targets", name="crm")
 
@@ -71,9 +71,26 @@ def test_resuming_forgets_the_reason_and_every_rest(store: Store) -> None:
 def test_the_longest_rest_that_a_crm_has_asked_for_holds(store: Store) -> None:
     with store.database.write() as connection:
         for minutes in (5, 60, 1):
-            targets.hold_until(connection, store.target_id, NOW + timedelta(minutes=minutes))
+            targets.let_rest(connection, store.target_id, timedelta(minutes=minutes))
+    row = store.row("targets", name="crm")
 
-    assert store.row("targets", name="crm").not_before == NOW + timedelta(minutes=60)
+    assert row.not_before > clock.now() + timedelta(minutes=50)
+
+
+def test_a_target_that_was_paused_comes_back_paused(store: Store) -> None:
+    with store.database.write() as connection:
+        targets.pause(connection, "other", "somebody must look")
+    sync(store, crm="memory")
+    sync(store, crm="memory", other="memory")
+
+    assert store.row("targets", name="other").state == "paused"
+
+
+def test_a_process_that_only_receives_retires_nobody(store: Store) -> None:
+    with store.database.write() as connection:
+        targets.sync(connection, {"crm": "memory"})
+
+    assert store.row("targets", name="other").state == "live"
 
 
 @pytest.mark.parametrize("name", ["nobody", "other"])

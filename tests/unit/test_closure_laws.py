@@ -215,12 +215,14 @@ def expected_ends(found: list[Event]) -> tuple[bool, int | None, int | None]:
     """Return closed, the end, and when the customer left, by the rules as they are written, from the events alone."""
     starts: dict[str, int] = {}
     ends: dict[str, int] = {}
+    handed_on: dict[str, int] = {}
     records = []
     for event in found:
         if event.kind == "customer.start":
             starts[leg(event)] = max(ms(event.occurred_at), starts.get(leg(event), 0))
-        elif event.kind == "customer.end" and not is_handed_on(event):
-            ends[leg(event)] = max(ms(event.occurred_at), ends.get(leg(event), 0))
+        elif event.kind == "customer.end":
+            known = handed_on if is_handed_on(event) else ends
+            known[leg(event)] = max(ms(event.occurred_at), known.get(leg(event), 0))
         elif event.kind == "conversation" and "ended_at" in event.facts[""]:
             records.append((ms(event.occurred_at), event.dedupe_key, event.facts[""]["ended_at"][1]))
     left = max(ends.values(), default=None)
@@ -228,7 +230,8 @@ def expected_ends(found: list[Event]) -> tuple[bool, int | None, int | None]:
     # A whole object's instant is the newest time inside; only among equal ones may the end of either hold.
     told = {end for at, _, end in records if at == newest}
     is_over = any(end >= starts.get(session, 0) for session, end in ends.items())
-    is_open = any(start > ends.get(session, 0) for session, start in starts.items())
+    # A leg that was handed on is not where the customer is: neither over nor open.
+    is_open = any(start > max(ends.get(leg, 0), handed_on.get(leg, 0)) for leg, start in starts.items())
     by_record = newest is not None and all(newest > start for start in starts.values())
     ended = max([*([left] if left is not None else []), *(told if len(told) == 1 else ())], default=None)
     return by_record or (is_over and not is_open), ended if len(told) < 2 else None, left

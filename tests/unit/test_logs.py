@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sqlite3
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -163,6 +164,21 @@ def test_a_traceback_shows_no_local_variable(stream: io.StringIO) -> None:
     told = only_line(stream)["exception"]
     assert told.startswith("Traceback") and told.endswith("RuntimeError: 14")
     assert "customer words" not in told
+
+
+def test_what_a_database_says_of_a_row_is_left_out(stream: io.StringIO) -> None:
+    logs.configure("json", stream)
+    try:
+        try:
+            raise sqlite3.IntegrityError("UNIQUE failed: Ann, +13175550100")
+        except sqlite3.IntegrityError as error:
+            raise RuntimeError("it could not be stored") from error
+    except RuntimeError:
+        structlog.get_logger("ours").exception("failed")
+
+    told = only_line(stream)["exception"]
+    assert "IntegrityError" in told and "it could not be stored" in told
+    assert "Ann" not in told
 
 
 @pytest.mark.parametrize(

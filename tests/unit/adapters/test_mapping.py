@@ -25,14 +25,17 @@ def rules(**given: object) -> dict[str, FieldRule]:
     return {name: FieldRule.model_validate(rule) for name, rule in given.items()}
 
 
-def test_without_rules_every_field_that_says_something_has_its_own_name() -> None:
-    found = mapping.apply({}, RECORD)
+def test_without_rules_every_field_has_its_own_name_and_what_is_empty_empties_the_crm_too() -> None:
+    assert mapping.apply({}, RECORD) == RECORD
+    assert mapping.apply({}, RECORD)["ended_at"] is None
 
-    assert found["conversation_id"] == "c-1"
-    assert found["version"] == 12
-    assert found["agent_ids"] == ["a", "b"]
-    assert "ended_at" not in found
-    assert "queue_ids" not in found
+
+def test_an_empty_source_leaves_the_field_alone_unless_it_is_to_be_cleared() -> None:
+    given = rules(
+        Ended="ended_at", Closed={"from": "ended_at", "clear": True}, Why={"from": "wrapup_code", "clear": True}
+    )
+
+    assert mapping.apply(given, RECORD) == {"Closed": None, "Why": "7"}
 
 
 def test_false_and_zero_say_something() -> None:

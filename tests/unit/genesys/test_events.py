@@ -332,3 +332,17 @@ def test_two_outcomes_of_one_flow_at_one_instant_are_two_events() -> None:
     )
 
     assert first.dedupe_key != second.dedupe_key
+
+
+def test_events_without_the_id_of_a_leg_are_kept_apart_by_their_side() -> None:
+    customer = detail("customer.end", sessionId=None, disconnectType="CLIENT")
+    agent = detail("user.end", sessionId=None, userId="user-1", interactingDurationMs=5)
+
+    assert closed_by(customer, agent).closed
+
+
+def test_an_element_of_an_array_is_kept_as_it_came() -> None:
+    body = json.dumps([detail("customer.end", disconnectType="CLIENT", subject="a\0b")]).encode()
+    (event,), _ = events.parse(body, context())
+
+    assert json.loads(event.body)["subject"] == "a\0b"
