@@ -62,7 +62,7 @@ def _refused(error: RequestError) -> tuple[Response, int]:
 
 
 def _unavailable(error: Unavailable) -> tuple[Response, int]:
-    log.warning("request_unavailable", reason=str(error), cause=type(error.__cause__).__name__)
+    log.warning("request_unavailable", reason=str(error), detail=error.detail, cause=type(error.__cause__).__name__)
     response = _sentence(str(error))
     response.headers["Retry-After"] = str(error.retry_after)
     return response, 503

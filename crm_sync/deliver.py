@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_sync import clock
 from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.registry import build
-from crm_sync.errors import Fault, NotFound, SettingsError, Unavailable
+from crm_sync.errors import Fault, NotFound, SettingsError, SetupError, Unavailable
 from crm_sync.metrics import PUSHES
 from crm_sync.push import Channel, push, sort_out
 from crm_sync.retry import judge
@@ -83,6 +83,13 @@ def run(settings: Settings, database: Database, stop: threading.Event) -> None:
 
 def _lanes(settings: Settings, database: Database, adapters: Mapping[str, Adapter]) -> Iterator[Lane]:
     with database.write() as connection:
+        if not settings.targets and (
+            served := [row.name for row in targets.rows(connection) if row.state != "retired"]
+        ):
+            raise SetupError(
+                f"The settings name no targets, but the database serves {', '.join(served)}: start the worker with the"
+                " settings that name them, or it would retire them all."
+            )
         adapter_names = {name: target.adapter for name, target in settings.targets.items()}
         ids = targets.sync(connection, adapter_names, retire_others=True)
     for name, target in settings.targets.items():
@@ -124,7 +131,7 @@ def _work(lane: Lane, settings: Settings, database: Database, stop: threading.Ev
         try:
             found = deliver_once(lane, settings, database)
         except Unavailable as error:
-            log.warning("database_unavailable", target=lane.name, reason=str(error))
+            log.warning("database_unavailable", target=lane.name, reason=str(error), detail=error.detail)
             stop.wait(POLL_SECONDS)
             continue
         except Exception:

@@ -102,11 +102,15 @@ class UnsupportedBody(RequestError):
 
 
 class Unavailable(CrmSyncError):
-    """The service cannot do this now; try again shortly."""
+    """The service cannot do this now; try again shortly.
 
-    def __init__(self, message: str | None = None, *, retry_after: int = 5) -> None:
+    `detail` is for admins alone, in a log or on a command line: it may name hosts and users.
+    """
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 5, detail: str | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.detail = detail
 
 
 class Kind(StrEnum):

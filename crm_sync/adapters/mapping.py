@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 
 from crm_sync.adapters.contract import MappedField
 from crm_sync.closure import FIELDS, JSON
 from crm_sync.settings import FieldRule
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def apply(rules: Mapping[str, FieldRule], record: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -44,7 +47,11 @@ def payload_hash(fields: Mapping[str, JSON]) -> str:
 def push_key(conversation_id: str, version: int, payload: str, *, redelivery: int = 0) -> str:
     """Return the name of one push, from the hash of its payload; each forced redelivery has a name of its own."""
     forced = f".r{redelivery}" if redelivery else ""
-    return f"{conversation_id}.{version}.{payload}{forced}"
+    # It travels in headers, which do not take everything that an id may hold.
+    named = (
+        conversation_id if _PLAIN.fullmatch(conversation_id) else hashlib.sha256(conversation_id.encode()).hexdigest()
+    )
+    return f"{named}.{version}.{payload}{forced}"
 
 
 def _value(rule: FieldRule, record: Mapping[str, JSON]) -> JSON:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from crm_sync.errors import CrmSyncError
+from crm_sync.errors import CrmSyncError, Unavailable
 
 _MODULES: Mapping[str, str] = {
     "demo": "demo",
@@ -50,7 +50,8 @@ class _Main(click.Group):
         try:
             return super().invoke(ctx)
         except CrmSyncError as error:
-            raise Refusal(str(error)) from error
+            detail = error.detail if isinstance(error, Unavailable) else None
+            raise Refusal(f"{error} It says: {detail}" if detail else str(error)) from error
 
 
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -1,5 +1,7 @@
 """`crm-sync db`: bring the database to the schema that this version needs, and tell whether it is there."""
 
+import sys
+
 import click
 
 from crm_sync.cli.common import database, echo_json, json_option, settings
@@ -36,6 +38,8 @@ def upgrade(revision: str, dry_run: bool) -> None:
 @click.argument("revision")
 def downgrade(revision: str) -> None:
     """Take migrations back, down to REVISION: an id, -1 for one step, or base for all, with all that is stored."""
+    if sys.stdin.isatty():
+        click.confirm("This erases what only the newer tables and columns hold. Go on?", abort=True)
     with database(must_be_current=False) as opened:
         migrate.downgrade(settings().database_url, revision)
         click.echo(f"The database is at revision {migrate.state(opened).current or 'base'}.")

@@ -35,7 +35,8 @@ def demo(conversations: int, database_url: str | None, as_json: bool, sabotage: 
     Starts a pretend Genesys Cloud, a pretend CRM, and crm-sync's own web and worker processes. Starts virtual-agent
     sessions through the service, ends them, and compares what both CRMs hold with what the pretend Genesys knows.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ends in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ends, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="crm-sync-demo-") as folder:
         world = World(folder=Path(folder), database_url=_database(database_url, Path(folder)))
         say = Say(quiet=as_json)
@@ -45,6 +46,8 @@ def demo(conversations: int, database_url: str | None, as_json: bool, sabotage: 
             if sys.stdout.isatty() and not as_json:
                 _stay(world)
         finally:
+            for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(ends, signal.SIG_IGN)  # Nobody's impatience may leave processes behind.
             world.stop()
     if outcome["missing"] or outcome["wrong"]:
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from crm_sync import clock
-from crm_sync.cli.demo_world import World
+from crm_sync.cli.demo_world import World, direct
 from crm_sync.errors import CrmSyncError
 from crm_sync.sandbox.client import GenesysControl
 
@@ -84,7 +84,7 @@ def end_conversations(world: World, conversations: list[str], progress: Callable
 def _ask(world: World, body: dict[str, Any]) -> requests.Response:
     headers = {"Authorization": f"Bearer {world.token}"}
     try:
-        return requests.post(f"{world.web_url}/api/v1/sessions", json=body, headers=headers, timeout=60)
+        return direct().post(f"{world.web_url}/api/v1/sessions", json=body, headers=headers, timeout=60)
     except requests.RequestException as error:
         raise CrmSyncError(f"The web process does not answer ({type(error).__name__}); see its log.") from error
 

@@ -147,7 +147,7 @@ class World:
         until = clock.monotonic() + READY_SECONDS
         while True:
             try:
-                ready = requests.get(f"{self.web_url}/readyz", timeout=5)
+                ready = direct().get(f"{self.web_url}/readyz", timeout=5)
                 if ready.ok and ready.json()["registration"]["state"] == "registered":
                     return
             except requests.RequestException:
@@ -166,7 +166,13 @@ class World:
         self._logs.append(log)
         environment = environment or self.environment
         self._processes[name] = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # A Ctrl-C or a closed terminal is for us alone: we end them in their order.
         )
 
     def _run(self, *arguments: str) -> str:
@@ -180,6 +186,13 @@ class World:
     def _last_line(self, name: str) -> str:
         lines = (self.folder / f"{name}.log").read_text().strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def direct() -> requests.Session:
+    """Return a session that goes to this machine directly, whatever proxy the environment names."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def _free_port() -> int:

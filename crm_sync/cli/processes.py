@@ -36,6 +36,7 @@ def web(host: str | None, port: int | None, check: bool) -> None:
         for warning in start.check(loaded):
             click.echo(f"Warning: {warning}", err=True)
         return
+    _check_concurrency()
     # A fresh process image: gevent must patch before anything else has been imported.
     os.execv(sys.executable, (sys.executable, *GUNICORN))
 
@@ -67,7 +68,7 @@ def run(host: str | None, port: int | None) -> None:
     migrate.upgrade(loaded.database_url)
     stop = _stop_at_a_signal()
     command = (sys.executable, "-m", "crm_sync")
-    children = {name: subprocess.Popen([*command, name]) for name in ("web", "worker")}
+    children = {name: subprocess.Popen([*command, name], start_new_session=True) for name in ("web", "worker")}
     failed = None
     while failed is None and not stop.wait(0.2):
         failed = next((name for name, child in children.items() if child.poll() is not None), None)
@@ -85,15 +86,22 @@ def _listen_at(host: str | None, port: int | None) -> None:
             os.environ[name] = str(value)
 
 
+def _check_concurrency() -> None:
+    """Refuse what gunicorn, which reads this variable itself, would answer with a traceback."""
+    given = os.environ.get("WEB_CONCURRENCY")
+    if given and not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise SetupError("WEB_CONCURRENCY must be a whole number from 1; correct it, or leave it out.")
+
+
 def _stop_at_a_signal() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
+    """Return an event that SIGTERM, Ctrl-C and a closed terminal set."""
     stop = threading.Event()
 
     def note(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, note)
+    for ends in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(ends, note)
     return stop
 
 

@@ -9,7 +9,7 @@ import click
 from crm_sync.adapters import registry
 from crm_sync.adapters.contract import Finding
 from crm_sync.cli.common import age, database, echo_json, echo_table, json_option, settings
-from crm_sync.errors import AdapterFailure
+from crm_sync.errors import AdapterFailure, SettingsError
 from crm_sync.settings import Settings, TargetSettings
 from crm_sync.store import targets
 
@@ -95,7 +95,11 @@ def _chosen(loaded: Settings, names: Sequence[str]) -> dict[str, TargetSettings]
 
 def _findings(name: str, chosen: TargetSettings, loaded: Settings, *, create: bool) -> list[Finding]:
     """Return what the adapter notices; that its CRM cannot be asked at all is a finding too."""
-    adapter = registry.build(name, chosen, worker_deadline_seconds=loaded.worker.push_deadline_seconds)
+    try:
+        adapter = registry.build(name, chosen, worker_deadline_seconds=loaded.worker.push_deadline_seconds)
+    except SettingsError as error:
+        where, remedy = chosen.adapter, "correct it in crm-sync.toml"
+        return [Finding(what=fault, where=where, remedy=remedy, is_fatal=True) for fault in error.faults]
     try:
         if create and isinstance(adapter, _Creating):
             adapter.create_table()

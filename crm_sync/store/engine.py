@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError, TimeoutError
 from sqlalchemy.pool import QueuePool
 
 from crm_sync.errors import SetupError, Unavailable
@@ -215,6 +215,12 @@ def _sqlite(url: str, busy_seconds: float, pool_size: int) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # We say BEGIN ourselves, below.
+        try:
+            connection.execute("PRAGMA schema_version")
+        except module.OperationalError:
+            raise
+        except module.DatabaseError as error:
+            raise SetupError("DATABASE_URL names a file that is damaged, or no SQLite database.") from error
         with first:  # Two connections that switch a new file to WAL at once meet a lock that no timeout covers.
             connection.execute(f"PRAGMA journal_mode = {'WAL' if safe else 'DELETE'}")
         connection.execute(f"PRAGMA synchronous = {'FULL' if safe else 'EXTRA'}")
@@ -231,16 +237,26 @@ def _sqlite(url: str, busy_seconds: float, pool_size: int) -> Engine:
     return engine
 
 
+def _lacks_schema(error: DBAPIError) -> bool:
+    if getattr(error.orig, "sqlstate", None) in ("42P01", "42703"):  # undefined table, undefined column
+        return True
+    return str(error.orig).startswith(("no such table", "no such column")) or "has no column named" in str(error.orig)
+
+
 @contextmanager
 def _translated(*, writes: bool = False) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
         raise Unavailable("The database has no free connection.") from error
-    except (OperationalError, InterfaceError) as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR:
+    except (OperationalError, InterfaceError, ProgrammingError) as error:
+        if _lacks_schema(error):
+            raise Unavailable("The database lacks a table or a column: run crm-sync db upgrade.") from error
+        if isinstance(error, ProgrammingError) or getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR:
             raise  # The statement itself is wrong, which SQLite calls operational too.
-        raise Unavailable("The database cannot be reached or cannot commit.") from error
+        # Before any statement there is no row that it could quote.
+        detail = str(error.orig).splitlines()[0] if error.statement is None else None
+        raise Unavailable("The database cannot be reached or cannot commit.", detail=detail) from error
     except DBAPIError as error:
         takes_no_writes = writes and getattr(error.orig, "sqlstate", None) == READ_ONLY
         if error.connection_invalidated or takes_no_writes:

@@ -28,8 +28,19 @@ class NativeThreads:
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Do the work in one of the threads and return its result, or raise what it raises."""
-        result: Result = self._pool.apply(work)
-        return result
+
+        def caught() -> tuple[list[Result], BaseException | None]:
+            # gevent prints what a thread raises, with everything in it, before it passes it on.
+            try:
+                return [work()], None
+            except BaseException as error:
+                return [], error
+
+        results: list[Result]
+        results, error = self._pool.apply(caught)
+        if error is not None:
+            raise error
+        return results[0]
 
     def engine(self) -> Engine | None:
         """Return the engine of the thread that asks; None on the hub's own."""

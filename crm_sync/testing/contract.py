@@ -176,6 +176,15 @@ class AdapterContract:
 
         assert [held.fields[text_field] for held in read_back(conversation_id)] == ["new"]
 
+    def test_null_empties_a_field(self, adapter: Adapter, read_back: ReadBack, text_field: str) -> None:
+        """What is no longer so must not go on standing in the CRM."""
+        conversation_id = _conversation()
+
+        settle(adapter, [make_push(conversation_id, 5, {text_field: "was so"})])
+        settle(adapter, [make_push(conversation_id, 6, {text_field: None})])
+
+        assert [held.fields.get(text_field) for held in read_back(conversation_id)] == [None]
+
     def test_an_older_version_never_wins(self, adapter: Adapter, read_back: ReadBack, text_field: str) -> None:
         """A late push of an old version changes nothing, where the target can compare; its debt is paid."""
         able = adapter.capabilities

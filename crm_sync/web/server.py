@@ -5,6 +5,7 @@ stall every request of a gevent worker.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,10 @@ proc_name = "crm-sync web"
 
 def on_starting(server: Any) -> None:
     """Refuse to start when the settings or the schema are wrong. In a process of its own, for the driver's sake."""
-    checked = subprocess.run([sys.executable, "-m", "crm_sync", "web", "--check"], check=False)
+    try:
+        checked = subprocess.run([sys.executable, "-m", "crm_sync", "web", "--check"], check=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
     if checked.returncode:
         sys.exit(checked.returncode)
 
@@ -47,6 +51,9 @@ def post_worker_init(worker: Any) -> None:
     from crm_sync import register
     from crm_sync.services import attached
 
+    # gunicorn's own way out of a gevent worker at Ctrl-C prints a traceback; the master's SIGTERM ends it well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, worker.handle_exit)
     register.run_in_background(attached(worker.wsgi))
 
 

@@ -328,3 +328,16 @@ def switch(url: str, name: str, value: str) -> None:
         with psycopg.connect(plain) as connection:
             if connection.execute(f"SHOW {name}".encode()).fetchone() == (value,):
                 return
+
+
+@on_sqlite
+def test_a_file_that_is_no_database_is_told_from_one_that_is_away(tmp_path: Path, database_url: str) -> None:
+    Path(str(make_url(database_url).database)).write_text("not a database, whatever it is called " * 100)
+
+    with opened(database_url) as found, pytest.raises(SetupError, match="no SQLite database"), found.read():
+        pass
+
+
+def test_a_missing_column_is_a_matter_of_migrations_not_of_the_event(database: Database) -> None:
+    with pytest.raises(Unavailable, match="crm-sync db upgrade"), database.write() as connection:
+        connection.execute(text("INSERT INTO numbers (letter) VALUES (1)"))

@@ -10,7 +10,7 @@ import pytest
 
 from crm_sync import deliver
 from crm_sync.adapters import registry
-from crm_sync.errors import SettingsError
+from crm_sync.errors import SettingsError, SetupError
 from crm_sync.settings import Settings, TargetSettings
 from tests.integration.builders import Store, ended, opened_store
 from tests.integration.fakes import HangingAdapter
@@ -160,3 +160,11 @@ def test_a_worker_goes_on_after_all_its_sessions_were_ended(store: Store, tmp_pa
         wait_until(lambda: bool(listeners() - first))
         store.record(ended("after"))
         wait_until(are_delivered(store, "crm", 2))
+
+
+def test_a_worker_without_targets_refuses_to_retire_those_that_are_served(store: Store) -> None:
+    settings = Settings(database_url="sqlite:////unused")
+    with pytest.raises(SetupError, match="crm"):
+        deliver.run(settings, store.database, threading.Event())
+
+    assert {row.state for row in store.rows("targets")} == {"live"}

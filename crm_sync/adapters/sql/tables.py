@@ -131,6 +131,8 @@ def _is_whole(index: ReflectedIndex) -> bool:
 
 def _converted(value: JSON, column: sa.Column[Any]) -> Any:
     kind = column.type
+    if value is None:
+        return None
     try:
         match kind:
             case sa.JSON() | sa.ARRAY():

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from crm_sync.adapters import mapping
 from crm_sync.adapters.contract import Finding, Outcome
 from crm_sync.adapters.sql import SQLAdapter
-from crm_sync.closure import JSON
+from crm_sync.closure import JSON, Closure
 from crm_sync.errors import Kind
 from crm_sync.settings import FieldRule
 from crm_sync.testing.core import make_push, push_once, settle
@@ -26,6 +27,15 @@ def test_a_created_table_has_a_fitting_type_for_each_field(engine: sa.Engine, bu
     assert isinstance(columns["ended_at"], sa.DateTime)
     assert isinstance(columns["wrapup_notes"], sa.String)
     assert isinstance(columns["closed"], (sa.Boolean, sa.Integer))
+
+
+def test_a_closure_of_which_hardly_anything_is_known_fits_the_created_table(engine: sa.Engine, build: Build) -> None:
+    fields = mapping.apply({}, Closure(conversation_id="c-1").as_record())
+    settled = settle(build(create_table=True), [make_push("c-1", 1, fields)])
+    [row] = rows(engine, "closures")
+
+    assert [receipt.fault for receipt in settled] == [None]
+    assert {row[name] for name in ("started_at", "duration_ms", "wrapup_notes")} == {None}
 
 
 def test_a_mapping_decides_the_columns_of_a_created_table(engine: sa.Engine, build: Build) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -199,13 +200,22 @@ def test_trouble_with_the_receiver_stops_a_batch_and_trouble_with_a_record_does_
 
 
 def test_a_push_key_that_no_header_can_hold_harms_only_itself(server: PretendServer, adapter: WebhookAdapter) -> None:
-    evil = make_push("c-1\r\nx-evil: 1", 7, {})
+    evil = replace(make_push("c-1", 7, {}), push_key="c-1\r\nx-evil: 1")
 
     [refused, sent] = adapter.push([adapter.prepare(evil), adapter.prepare(make_push("c-2", 7, {}))])
 
     assert refused.fault and refused.fault.kind is Kind.DATA
     assert sent.fault is None
     assert len(server.requests) == 1
+
+
+def test_a_conversation_id_that_no_header_can_hold_arrives_all_the_same(
+    server: PretendServer, adapter: WebhookAdapter
+) -> None:
+    [sent] = adapter.push([adapter.prepare(make_push("Gespräch 1\n", 7, {}))])
+
+    assert sent.fault is None
+    assert json.loads(server.requests[0].body)["data"]["conversation_id"] == "Gespräch 1\n"
 
 
 def test_a_private_address_is_refused_unless_it_is_allowed(server: PretendServer) -> None:
