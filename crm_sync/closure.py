@@ -166,18 +166,16 @@ def derive(conversation_id: str, facts: Facts, known: ResolutionMap) -> Closure:
     started_at = _earliest([conversation, *customers], "started_at")
     agent_took_part = any(_value(session, "worked") for session in sessions)
     disconnect = _last_disconnect(customers)
-    resolution = decide(
-        Signals(
-            wrapup_code=wrapup.get("code"),
-            payload_word=_value(conversation, "resolution_status"),
-            attribute_word=_as_word(attributes.get(known.attribute)),
-            flow_outcome=_newest(sessions, "flow_outcome"),
-            flow_exit=_newest(sessions, "flow_exit"),
-            disconnect=disconnect,
-            agent_took_part=agent_took_part,
-        ),
-        known,
+    signals = Signals(
+        wrapup_code=wrapup.get("code"),
+        payload_word=_value(conversation, "resolution_status"),
+        attribute_word=_as_word(attributes.get(known.attribute)),
+        flow_outcome=_newest(sessions, "flow_outcome"),
+        flow_exit=_newest(sessions, "flow_exit"),
+        disconnect=disconnect,
+        agent_took_part=agent_took_part,
     )
+    resolution = decide(signals, known)
 
     def of_customer(name: str) -> Any:
         """Return what the customer's own leg says, else what any other does."""

@@ -112,59 +112,71 @@ def _unwrap(envelope: Mapping[str, Any], topic: str, detail: dict[str, Any]) -> 
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What was read of an event: of which conversation, when, and what it adds; None for facts that nobody reads."""
+
+    conversation_id: str
+    kind: str
+    at: datetime
+    key: str
+    facts: Facts | None
+    address: str | None = None
+
+
 def _event(body: bytes, found: _Found, decoded: Decoded, context: Context) -> Event:
-    if found.kind == "conversation":
-        return _conversation(body, found, decoded, context)
+    not_after = context.received_at + AHEAD
+    read = _read_conversation if found.kind == "conversation" else _read_detail
+    reading = read(found, not_after)
+    if reading.facts is None:
+        reason = f"nothing is read from {reading.kind[:100]}"
+        return _kept(body, context, EventStatus.IGNORED, reason, reading.conversation_id)
+    return Event(
+        dedupe_key=reading.key,
+        status=EventStatus.ACCEPTED,
+        kind=reading.kind,
+        body=body,
+        source=context.source,
+        received_at=context.received_at,
+        conversation_id=reading.conversation_id,
+        organization_id=found.organization_id or context.organization_id,
+        occurred_at=reading.at,
+        trace_id=found.trace_id,
+        facts=_with_circumstances(reading.facts, context, altered=_is_altered(found, decoded)),
+        people=_people(reading.facts, reading.address),
+    )
+
+
+def _read_detail(found: _Found, not_after: datetime) -> _Reading:
     data = found.data
     conversation_id = fields.identifier(data, "conversationId")
     if conversation_id is None:
         raise Unreadable("an event without conversationId")
     if found.topic_id not in (None, "{id}") and str(found.topic_id).lower() != conversation_id.lower():
         raise Unreadable("the topic names another conversation than the event")
-    at = fields.instant(data, "eventTime", not_after=context.received_at + AHEAD)
+    at = fields.instant(data, "eventTime", not_after=not_after)
     if at is None:
         raise Unreadable("an event without eventTime")
     kind = found.kind or kinds.of_keys(data)
     key = _business_key(conversation_id, kind, data, at)
-    if kind not in kinds.MERGED:
-        return _kept(body, context, EventStatus.IGNORED, f"nothing is read from {kind[:100]}", conversation_id)
-    facts = details.facts_of(kind, data, at=at, key=key)
-    return Event(
-        dedupe_key=key,
-        status=EventStatus.ACCEPTED,
-        kind=kind,
-        body=body,
-        source=context.source,
-        received_at=context.received_at,
-        conversation_id=conversation_id,
-        organization_id=found.organization_id or context.organization_id,
-        occurred_at=at,
-        trace_id=found.trace_id,
-        facts=_with_circumstances(facts, context, altered=_is_altered(found, decoded)),
-        people=_people(facts, details.addresses(data)[0]),
-    )
+    facts = details.facts_of(kind, data, at=at, key=key) if kind in kinds.MERGED else None
+    address = details.addresses(data)[0] if facts is not None else None
+    return _Reading(conversation_id=conversation_id, kind=kind, at=at, key=key, facts=facts, address=address)
 
 
-def _conversation(body: bytes, found: _Found, decoded: Decoded, context: Context) -> Event:
+def _read_conversation(found: _Found, not_after: datetime) -> _Reading:
     conversation_id = fields.identifier(found.data, "id")
     if conversation_id is None:
         raise Unreadable("a conversation without id")
-    at = conversations.newest_instant(found.data, not_after=context.received_at + AHEAD)
+    at = conversations.newest_instant(found.data, not_after=not_after)
     key = f"{conversation_id}/conversation/{hashlib.sha256(_canonical(found.data)).hexdigest()}"
-    facts = conversations.facts_of(found.data, at=at, key=key)
-    return Event(
-        dedupe_key=key,
-        status=EventStatus.ACCEPTED,
-        kind="conversation",
-        body=body,
-        source=context.source,
-        received_at=context.received_at,
+    return _Reading(
         conversation_id=conversation_id,
-        organization_id=found.organization_id or context.organization_id,
-        occurred_at=at,
-        trace_id=found.trace_id,
-        facts=_with_circumstances(facts, context, altered=_is_altered(found, decoded)),
-        people=_people(facts, conversations.customer_id(found.data)),
+        kind="conversation",
+        at=at,
+        key=key,
+        facts=conversations.facts_of(found.data, at=at, key=key),
+        address=conversations.customer_id(found.data),
     )
 
 
