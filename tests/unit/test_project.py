@@ -101,10 +101,3 @@ def test_a_unit_test_cannot_open_a_socket() -> None:
 
 def _pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
-
-
-def test_no_file_has_more_than_400_lines() -> None:
-    files = [path for folder in ("crm_sync", "migrations", "tests") for path in (ROOT / folder).rglob("*.py")]
-    long = {str(path.relative_to(ROOT)) for path in files if len(path.read_text().splitlines()) > 400}
-
-    assert files and not long
