@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from crm_sync import clock
 from crm_sync.closure import Event, EventStatus
 from crm_sync.errors import BodyTooLarge, CrmSyncError, NotAuthentic, RequestError, UnsupportedBody
-from crm_sync.genesys import events, signature
+from crm_sync.genesys import events, signature, webhooks
 from crm_sync.metrics import EVENTS, REFUSALS
 from crm_sync.services import Services, current
 from crm_sync.store.inbox import Recorded
@@ -18,12 +18,11 @@ from crm_sync.store.inbox import Recorded
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("receive", __name__)
 
-PATH = "/webhooks/genesys"
 _CHUNK = 64 * 1024
 _JSON_TYPE = re.compile(r"application/([a-z0-9.+-]+\+)?json")
 
 
-@blueprint.post(PATH)
+@blueprint.post(webhooks.OUR_PATH)
 def webhook() -> tuple[Response, int]:
     """Answer 202 once everything that the body says is committed; docs/webhook.md lists every other answer."""
     services = current()

@@ -28,9 +28,6 @@ from crm_sync.store import leases, registrations
 from crm_sync.store.engine import Database
 from crm_sync.store.registrations import Registration
 
-PATH = "/webhooks/genesys"
-"""Where Genesys Cloud posts its events, below `PUBLIC_URL`."""
-
 # Longer than the calls between two extensions can take: a token, an API call, and both again after a 401.
 LEASE_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 5.0
@@ -229,7 +226,7 @@ def _wanted(settings: Settings) -> _Wanted:
         raise SetupError("PUBLIC_URL is not set: set it to the address at which Genesys Cloud reaches this service.")
     if not settings.webhook_secrets:
         raise SetupError("WEBHOOK_SECRETS is not set: set it to the secret that shall sign events.")
-    url, secret = settings.public_url + PATH, settings.webhook_secrets[0]
+    url, secret = settings.public_url + webhooks.OUR_PATH, settings.webhook_secrets[0]
     described = json.dumps([url, sorted(_EVENTS)]).encode()
     fingerprint = hmac.new(secret.get_secret_value().encode(), described, hashlib.sha256).hexdigest()
     return _Wanted(name=settings.genesys.webhook_name, url=url, secret=secret, fingerprint=fingerprint)

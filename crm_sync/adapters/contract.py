@@ -107,6 +107,11 @@ class Push:
     person: PersonHint | None = field(default=None, repr=False)
     known_id: str | None = None
 
+    @property
+    def due_fields(self) -> Mapping[str, JSON]:
+        """What is to be written now: the `create_fields` too, while no record is known."""
+        return self.fields if self.known_id else {**self.create_fields, **self.fields}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:

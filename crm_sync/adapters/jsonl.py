@@ -81,7 +81,6 @@ class JSONLAdapter:
 
     def prepare(self, push: Push) -> Prepared:
         """Return what becomes one line."""
-        fields = push.fields if push.known_id else {**push.create_fields, **push.fields}
         return Prepared(
             conversation_id=push.conversation_id,
             push_key=push.push_key,
@@ -90,7 +89,7 @@ class JSONLAdapter:
                 "conversation_id": push.conversation_id,
                 "version": push.version,
                 "push_key": push.push_key,
-                "fields": clean_record(fields),
+                "fields": clean_record(push.due_fields),
             },
             known_id=push.known_id,
         )

@@ -106,12 +106,11 @@ class MemoryAdapter:
 
     def prepare(self, push: Push) -> Prepared:
         """Return the fields, with those for a new record while none is known."""
-        fields = push.fields if push.known_id else {**push.create_fields, **push.fields}
         return Prepared(
             conversation_id=push.conversation_id,
             push_key=push.push_key,
             version=push.version,
-            record=clean_record(fields),
+            record=clean_record(push.due_fields),
             known_id=push.known_id,
         )
 

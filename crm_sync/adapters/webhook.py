@@ -133,7 +133,6 @@ class WebhookAdapter:
 
     def prepare(self, push: Push) -> Prepared:
         """Return the message; conversation id and version are always in its data."""
-        fields = push.fields if push.known_id else {**push.create_fields, **push.fields}
         return Prepared(
             conversation_id=push.conversation_id,
             push_key=push.push_key,
@@ -142,7 +141,7 @@ class WebhookAdapter:
                 "type": "conversation.closed" if push.closed else "conversation.reopened",
                 "timestamp": clock.to_text(push.occurred_at),
                 "data": {
-                    **clean_record(fields),
+                    **clean_record(push.due_fields),
                     "conversation_id": push.conversation_id,
                     "version": push.version,
                 },

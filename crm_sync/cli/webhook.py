@@ -69,7 +69,7 @@ def remove(webhook_id: str | None) -> None:
 def send(ctx: click.Context, file: BinaryIO, url: str | None, repeat: int, as_json: bool) -> None:
     """Sign the bytes of FILE (or - for the standard input) with our first secret and post them as an event."""
     from crm_sync.genesys.signature import sign
-    from crm_sync.register import PATH
+    from crm_sync.genesys.webhooks import OUR_PATH
     from crm_sync.transport import HTTPTransport
 
     loaded = settings()
@@ -82,7 +82,7 @@ def send(ctx: click.Context, file: BinaryIO, url: str | None, repeat: int, as_js
     transport = HTTPTransport(allow_private=True)
     try:
         answers = [
-            transport.send("POST", url or f"{loaded.public_url}{PATH}", headers=headers, body=body)
+            transport.send("POST", url or f"{loaded.public_url}{OUR_PATH}", headers=headers, body=body)
             for _ in range(repeat)
         ]
     finally:

@@ -9,6 +9,9 @@ from crm_sync.errors import AdapterFailure
 from crm_sync.genesys.client import GenesysClient, not_understood
 from crm_sync.transport import Response
 
+OUR_PATH = "/webhooks/genesys"
+"""Where Genesys Cloud posts its events, below `PUBLIC_URL`."""
+
 ENDED = "conversation:ended"
 """The event that tells that a conversation has ended."""
 

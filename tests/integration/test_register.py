@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from crm_sync import register
 from crm_sync.errors import AdapterFailure, NotFound, SetupError, Unavailable
+from crm_sync.genesys import webhooks
 from crm_sync.genesys.signature import sign
 from crm_sync.services import Services
 from crm_sync.store import leases
@@ -74,7 +75,7 @@ def test_what_differs_is_updated_and_nothing_is_added(
     (webhook,) = genesys.control.webhooks()
     assert webhook["id"] == first.webhook_id
     assert webhook["name"] == change.get("name", OURS["name"])
-    assert webhook["url"] == change.get("public_url", PUBLIC_URL) + register.PATH
+    assert webhook["url"] == change.get("public_url", PUBLIC_URL) + webhooks.OUR_PATH
     assert genesys.state.webhooks.get(webhook["id"]).secret == change.get("secret", SECRET)
 
 

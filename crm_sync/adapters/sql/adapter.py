@@ -126,13 +126,12 @@ class SQLAdapter:
 
     def prepare(self, push: Push) -> Prepared:
         """Return the row, by column; key and version are always in it."""
-        fields = push.fields if push.known_id else {**push.create_fields, **push.fields}
         return Prepared(
             conversation_id=push.conversation_id,
             push_key=push.push_key,
             version=push.version,
             record={
-                **clean_record(fields),
+                **clean_record(push.due_fields),
                 self._options.key_column: push.conversation_id,
                 self._options.version_column: push.version,
             },
