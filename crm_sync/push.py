@@ -4,8 +4,8 @@ Reads and writes nothing of ours: claiming before and settling after are `delive
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -18,11 +18,14 @@ from crm_sync.closure import JSON
 from crm_sync.errors import AdapterFailure, Fault, Kind
 from crm_sync.metrics import PUSH_SECONDS
 from crm_sync.retry import judge
-from crm_sync.settings import TargetSettings
+from crm_sync.settings_targets import TargetSettings
 from crm_sync.store.outbox import Claim, Settlement
 from crm_sync.store.tables import ADDRESS_LENGTH
 
 log = structlog.get_logger(__name__)
+
+_NO_ANSWER = frozenset((Kind.RETRYABLE, Kind.AMBIGUOUS))
+_OF_A_RECORD = frozenset((Kind.DATA, Kind.CONFLICT, Kind.GONE))
 
 CODE_LENGTH = 200
 """A vendor's code or request id is cut there, which is all that the audit holds."""
@@ -52,6 +55,46 @@ class Entry:
     payload_hash: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What came of one call of an adapter. `is_defect`: the adapter broke its contract, so it tells nothing of the CRM."""
+
+    receipts: Sequence[Receipt]
+    is_defect: bool = False
+
+    @property
+    def is_answered(self) -> bool | None:
+        """Whether the CRM gave an answer to work with, be it a refusal; None when nothing is known of that."""
+        if self.is_defect:
+            return None
+        return not all(receipt.fault is not None and receipt.fault.kind in _NO_ANSWER for receipt in self.receipts)
+
+
+@dataclass(slots=True, kw_only=True)
+class Pushed:
+    """What came of a push: settlements, the faults met, and claims of which nothing was sent.
+
+    `sent` counts the records in all calls. `is_answered` is True when any call was answered, False when none was.
+    """
+
+    settlements: list[Settlement] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    unsent: list[Claim] = field(default_factory=list)
+    sent: int = 0
+    is_answered: bool | None = None
+    is_in_vain: bool = False
+
+    def note(self, call: Call) -> None:
+        """Count a call."""
+        faults = [receipt.fault for receipt in call.receipts if receipt.fault is not None]
+        self.faults += faults
+        self.sent += len(call.receipts)
+        if call.is_answered is not None:
+            self.is_answered = self.is_answered or call.is_answered
+        concerns_all = len(faults) == len(call.receipts) and all(fault.kind not in _OF_A_RECORD for fault in faults)
+        self.is_in_vain = concerns_all and not call.is_defect
+
+
 def sort_out(channel: Channel, claims: Sequence[Claim]) -> tuple[list[Settlement], list[Entry]]:
     """Tell what needs no push (unchanged, or too dangerous to try) from what does."""
     settled, entries = [], []
@@ -64,27 +107,32 @@ def sort_out(channel: Channel, claims: Sequence[Claim]) -> tuple[list[Settlement
     return settled, entries
 
 
-def push(channel: Channel, entries: Sequence[Entry]) -> tuple[list[Settlement], list[Fault]]:
-    """Push the entries and return what came of each, and the faults met.
+def push(channel: Channel, entries: Sequence[Entry], may_call: Callable[[], bool]) -> Pushed:
+    """Push the entries batch by batch, and return what came of them.
 
-    When an atomic batch holds a record that the CRM refuses, nothing was stored: halves are pushed until the culprit
-    stands alone, so that it harms only itself.
+    `may_call` is asked before each call: once it says no, or the CRM says that more would be in vain, the others stay
+    unsent. When an atomic batch holds a record that the CRM refuses, nothing was stored: halves are pushed until the
+    culprit stands alone, so that it harms only itself.
     """
-    if not entries:
-        return [], []
-    started_at = clock.now()
-    receipts = _push(channel, entries)
-    if len(entries) > 1 and channel.adapter.capabilities.batch_atomic and all(_is_refusal(r) for r in receipts):
-        middle = len(entries) // 2
-        (some, first), (others, second) = push(channel, entries[:middle]), push(channel, entries[middle:])
-        return some + others, first + second
-    settled = []
-    for entry, receipt in zip(entries, receipts, strict=True):
-        if receipt.fault is None:
-            settled.append(_paid(entry.claim, receipt, entry.payload_hash, started_at=started_at, sent=True))
-        else:
-            settled.append(_owed(entry.claim, receipt, receipt.fault, started_at=started_at))
-    return settled, [receipt.fault for receipt in receipts if receipt.fault is not None]
+    pushed = Pushed()
+    batches = [entries[start : start + channel.batch] for start in range(0, len(entries), channel.batch)]
+    while batches and not pushed.is_in_vain and may_call():
+        batch = batches.pop(0)
+        started_at = clock.now()
+        call = _call(channel, batch)
+        pushed.note(call)
+        if len(batch) > 1 and channel.adapter.capabilities.batch_atomic and all(map(_is_refusal, call.receipts)):
+            middle = len(batch) // 2
+            batches[:0] = [batch[:middle], batch[middle:]]
+            continue
+        for entry, receipt in zip(batch, call.receipts, strict=True):
+            if receipt.fault is None:
+                settlement = _paid(entry.claim, receipt, entry.payload_hash, started_at=started_at, sent=True)
+            else:
+                settlement = _owed(entry.claim, receipt, receipt.fault, started_at=started_at)
+            pushed.settlements.append(settlement)
+    pushed.unsent = [entry.claim for batch in batches for entry in batch]
+    return pushed
 
 
 def _sort_out(channel: Channel, claim: Claim) -> Entry | Settlement:
@@ -103,7 +151,7 @@ def _sort_out(channel: Channel, claim: Claim) -> Entry | Settlement:
         prepared = channel.adapter.prepare(_as_push(claim, key, fields))
         if not isinstance(prepared, Prepared):
             raise TypeError("the adapter prepared nothing")
-    except (Exception, SystemExit) as error:  # A bug in an adapter, which may be any.
+    except BaseException as error:  # A bug in an adapter, which may be any.
         fault = _defect(channel, error)
         return _owed(claim, _failed(key, fault), fault, started_at=clock.now(), sent=False)
     return Entry(claim=claim, prepared=prepared, payload_hash=content)
@@ -122,21 +170,23 @@ def _as_push(claim: Claim, key: str, fields: Mapping[str, JSON]) -> Push:
     )
 
 
-def _push(channel: Channel, entries: Sequence[Entry]) -> list[Receipt]:
-    """Return a receipt for each entry, whatever the adapter does."""
+def _call(channel: Channel, entries: Sequence[Entry]) -> Call:
+    """Call the adapter, and return a receipt for each entry, whatever the adapter does."""
+    is_defect = False
     with PUSH_SECONDS.labels(target=channel.name).time():
         try:
             receipts = channel.adapter.push([entry.prepared for entry in entries])
-            if _match(receipts, entries):
-                return [_storable(receipt) for receipt in receipts]
-            raise TypeError("the adapter's receipts do not match its batch")
+            if not _match(receipts, entries):
+                raise TypeError("the adapter's receipts do not match its batch")
+            return Call(receipts=[_storable(receipt) for receipt in receipts])
         except AdapterFailure as error:
             # When the CRM's whole endpoint is gone, the records are fine and wait for another.
             is_gone = error.fault.kind is Kind.GONE
             fault = replace(error.fault, kind=Kind.CONFIG) if is_gone else error.fault
-        except (Exception, SystemExit) as error:
-            fault = _defect(channel, error)
-    return [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
+        except BaseException as error:
+            fault, is_defect = _defect(channel, error), True
+    failed = [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
+    return Call(receipts=failed, is_defect=is_defect)
 
 
 def _match(receipts: Sequence[Receipt], entries: Sequence[Entry]) -> bool:

@@ -12,7 +12,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     PrivateAttr,
@@ -26,6 +25,7 @@ from crm_sync import closure, logs, settings_sources
 from crm_sync.errors import SettingsError
 from crm_sync.resolution import ResolutionMap, Status
 from crm_sync.settings_sources import Sources
+from crm_sync.settings_targets import Count, FieldRule, Table, TargetSettings, Text, WhenSettings
 
 SHORTEST_SECRET = 16
 """Genesys Cloud's own rule for a secret that signs is "longer than 15 characters"."""
@@ -46,29 +46,16 @@ def _web_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _known_source(name: str) -> str:
-    known = (*closure.FIELDS, "version")
-    if name in known or (name.startswith("attributes.") and name != "attributes."):
-        return name
-    raise ValueError(f"is no field of a closure; {settings_sources.suggestion(name, known)}")
-
-
 def _offered(registration: Any) -> Any:
     if registration == "trigger":
         raise ValueError("is trigger, which this version does not offer yet; use webhook or none")
     return registration
 
 
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(strict=True, ge=1)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class GenesysSettings(_Table):
+class GenesysSettings(Table):
     """How to reach Genesys Cloud; the addresses follow from the region unless they are given."""
 
     client_id: Text | None = None
@@ -109,7 +96,7 @@ class GenesysSettings(_Table):
         return derived | given
 
 
-class ReceiveSettings(_Table):
+class ReceiveSettings(Table):
     """Limits of the webhook. The feed of closures relies on no intake lasting longer than 15 seconds."""
 
     max_body_bytes: Count = 262_144
@@ -117,7 +104,7 @@ class ReceiveSettings(_Table):
     commit_deadline_seconds: Annotated[int, Field(strict=True, ge=1, le=15)] = 10
 
 
-class ResolutionSettings(_Table):
+class ResolutionSettings(Table):
     """What the organisation's own wrap-up codes and words mean. The word "resolved" is known unless it is redefined."""
 
     wrapup_codes: dict[str, Status] = Field(default_factory=dict)
@@ -145,7 +132,7 @@ class ResolutionSettings(_Table):
         return {"resolved": Status.RESOLVED} | words
 
 
-class SessionSettings(_Table):
+class SessionSettings(Table):
     """Thresholds and limits of the virtual-agent sessions that we start."""
 
     max_turns: Count = 10
@@ -156,7 +143,7 @@ class SessionSettings(_Table):
     max_attribute_bytes: Count = 40_960
 
 
-class WorkerSettings(_Table):
+class WorkerSettings(Table):
     """How long a worker may hold a delivery, and how long one push may last."""
 
     lease_seconds: Count = 60
@@ -169,51 +156,7 @@ class WorkerSettings(_Table):
         return self
 
 
-class FieldRule(_Table):
-    """What one CRM field is filled with: a closure field (through a map, with a default), or a constant.
-
-    None means "not given": TOML has no null. In the settings file `source` is called `from`. With `clear` an empty
-    source empties the CRM's field too, where it would otherwise be left as it is.
-    """
-
-    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
-
-    source: Annotated[str, AfterValidator(_known_source)] | None = Field(default=None, validation_alias="from")
-    map: dict[str, JsonValue] = Field(default_factory=dict)
-    default: JsonValue = None
-    constant: JsonValue = None
-    clear: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unfolded(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return {"from": given}
-        if not isinstance(given, dict | FieldRule):
-            raise ValueError("must be the name of a closure field in quotes, or a table with from or constant")
-        return given
-
-    @model_validator(mode="after")
-    def _is_one_thing(self) -> "FieldRule":
-        if (self.source is None) == (self.constant is None):
-            raise ValueError("needs either from or constant; give one of them")
-        if self.constant is not None and (self.map or self.default is not None):
-            raise ValueError("has a constant beside map or default; remove them")
-        return self
-
-
-class TargetSettings(_Table):
-    """A configured CRM. `options` are the adapter's own; `secrets` is what `${NAME}` stood for in them."""
-
-    adapter: Text
-    batch: Count | None = None
-    concurrency: Count = 2
-    options: dict[str, JsonValue] = Field(default_factory=dict, repr=False)
-    fields: dict[str, FieldRule] = Field(default_factory=dict)
-    secrets: tuple[SecretStr, ...] = ()
-
-
-class Settings(_Table):
+class Settings(Table):
     """All settings. `repr` shows no secret."""
 
     database_url: str = Field(repr=False)
@@ -342,7 +285,7 @@ def _known_keys(place: settings_sources.Place) -> list[str]:
     """Return the keys that fit the table in which the last part of the place stands."""
     model: type[BaseModel] = Settings
     if place[0] == "targets":
-        model = FieldRule
+        model = WhenSettings if "when" in place else FieldRule
     elif len(place) > 1 and isinstance(table := Settings.model_fields[str(place[0])].default, BaseModel):
         model = type(table)
     return [str(known.validation_alias or name) for name, known in model.model_fields.items()]

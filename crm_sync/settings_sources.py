@@ -32,7 +32,7 @@ ENVIRONMENT: Mapping[str, Place] = {
 SECRETS = ("DATABASE_URL", "GENESYS_CLIENT_SECRET", "WEBHOOK_SECRETS")
 """What may hold a secret, and so may also be named as a file, `NAME_FILE`."""
 
-_CORE_KEYS = ("adapter", "batch", "concurrency", "fields")
+_CORE_KEYS = ("adapter", "batch", "burst", "concurrency", "fields", "rate", "when")
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

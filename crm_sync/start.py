@@ -50,7 +50,7 @@ def web_application() -> Flask:
         for warning in require_current(services.database):
             log.warning("schema_unknown", reason=warning)
         with services.database.write() as connection:
-            targets.sync(connection, {name: target.adapter for name, target in settings.targets.items()})
+            targets.sync(connection, settings.targets)
     except Unavailable as error:
         # A process that is started anew while the database is away must come up, or nothing would recover by itself.
         log.warning("database_unavailable", reason=str(error))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from crm_sync.adapters.contract import MappedField
 from crm_sync.closure import FIELDS, JSON
-from crm_sync.settings import FieldRule
+from crm_sync.settings_targets import FieldRule
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 

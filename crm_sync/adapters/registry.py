@@ -8,7 +8,7 @@ from typing import cast
 from crm_sync.adapters import mapping
 from crm_sync.adapters.contract import API_VERSION, Adapter
 from crm_sync.errors import SettingsError
-from crm_sync.settings import TargetSettings
+from crm_sync.settings_targets import TargetSettings
 
 GROUP = "crm_sync.adapters"
 

@@ -44,7 +44,7 @@ def web(host: str | None, port: int | None, check: bool) -> None:
 @click.command()
 def worker() -> None:
     """Push what is owed to the CRMs."""
-    from crm_sync import deliver
+    from crm_sync import worker as process
 
     loaded = settings(least=logging.INFO)
     database = Database(loaded.database_url)
@@ -52,7 +52,7 @@ def worker() -> None:
     try:
         for warning in [*migrate.require_current(database), *check_durability(database)]:
             log.warning("start_warning", warning=warning)
-        deliver.run(loaded, database, stop)
+        process.run(loaded, database, stop)
     finally:
         database.close()
 

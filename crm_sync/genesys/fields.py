@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from crm_sync import clock
+from crm_sync import clock, when
 from crm_sync.closure import canonical_id
 from crm_sync.genesys.payload import Unreadable
 
@@ -18,14 +18,11 @@ LONGEST_MS = 10**12
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
-MEDIA_TYPES = frozenset(
-    ("voice", "chat", "email", "callback", "cobrowse", "video", "screenshare", "message", "internalmessage",
-     "screenmonitoring")
-)  # fmt: skip
+MEDIA_TYPES = frozenset(when.MEDIA)
 MESSAGE_TYPES = frozenset(
     ("sms", "twitter", "facebook", "line", "whatsapp", "webmessaging", "open", "instagram", "apple", "linkedin")
 )
-DIRECTIONS = frozenset(("inbound", "outbound"))
+DIRECTIONS = frozenset(when.DIRECTIONS)
 
 
 def text(data: Mapping[str, Any], name: str, length: int = WORD_LENGTH) -> str | None:

@@ -16,11 +16,11 @@ from crm_sync import clock
 from crm_sync.closure import FIELDS, Closure, Event, EventStatus, Facts, derive, merge
 from crm_sync.errors import Unavailable
 from crm_sync.resolution import ResolutionMap
-from crm_sync.store import bulk
+from crm_sync.store import bulk, debts
+from crm_sync.store.debts import Raised
 from crm_sync.store.engine import Database
 from crm_sync.store.tables import ClosureRow, EventRow, PersonRow
 
-CHANNEL = "crm_sync_deliveries"
 LONGEST_SECONDS = 12.0
 """An intake that takes longer is rolled back: incremental readers count on none that commits after 15 s."""
 
@@ -46,15 +46,6 @@ class _Known:
 
     facts: Facts
     version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Raised:
-    """A closure whose version has risen: what is owed of it."""
-
-    conversation_id: str
-    version: int
-    closed: bool
 
 
 class Inbox:
@@ -97,10 +88,10 @@ class Inbox:
         known = _lock(connection, [c for c in conversations if c not in raised])
         raised |= self._update(connection, known, added, again=again)
         if raised:
-            owe(connection, [raised[c] for c in conversations if c in raised])
+            debts.owe(connection, [raised[c] for c in conversations if c in raised])
         _insert_people(connection, events)
 
-    def _insert(self, connection: Connection, added: Mapping[str, Facts]) -> dict[str, _Raised]:
+    def _insert(self, connection: Connection, added: Mapping[str, Facts]) -> dict[str, Raised]:
         """Insert the closures of conversations that nobody knows yet, and return those that were ours to insert."""
         if not added:
             return {}
@@ -112,15 +103,16 @@ class Inbox:
             text(f"""
                 INSERT INTO closures ({listed}, version, created_at, updated_at)
                 SELECT {listed}, {bulk.now_ms_sql(connection)}, {now}, {now} FROM {source} WHERE true
-                ORDER BY r.conversation_id ON CONFLICT DO NOTHING RETURNING conversation_id, version, closed
+                ORDER BY r.conversation_id ON CONFLICT DO NOTHING RETURNING conversation_id, version
             """),
             parameters,
         )
-        return {row.conversation_id: _Raised(**row._mapping) for row in inserted}
+        columns = {record["conversation_id"]: record for record in records}
+        return {c: Raised.from_columns(columns[c], version=version) for c, version in inserted}
 
     def _update(
         self, connection: Connection, known: Mapping[str, _Known], added: Mapping[str, Facts], *, again: bool
-    ) -> dict[str, _Raised]:
+    ) -> dict[str, Raised]:
         """Merge what is new into the closures we hold, and return those that readers will see changed.
 
         The version rises only then, and to the database's clock at least: after a restore from a backup it still lies
@@ -132,7 +124,7 @@ class Inbox:
             return {}
         source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
         columns = ", ".join(f"{name} = r.{name}" for name in _CLOSURE_COLUMNS if name != "conversation_id")
-        greatest = bulk.greatest_sql(connection)
+        greatest, changed = bulk.greatest_sql(connection), {record["conversation_id"]: record for record in records}
         same = "closures.digest = r.digest"
         updated = connection.execute(
             text(f"""
@@ -141,52 +133,18 @@ class Inbox:
                         ELSE {greatest}(closures.version + 1, {bulk.now_ms_sql(connection)}) END,
                     updated_at = CASE WHEN {same} THEN closures.updated_at ELSE {bulk.now_sql(connection)} END
                 FROM {source} WHERE closures.conversation_id = r.conversation_id
-                RETURNING closures.conversation_id, closures.version, closures.closed
+                RETURNING closures.conversation_id, closures.version
             """),
             parameters,
         )
         return {
-            row.conversation_id: _Raised(**row._mapping)
-            for row in updated
-            if row.version > known[row.conversation_id].version
+            c: Raised.from_columns(changed[c], version=version) for c, version in updated if version > known[c].version
         }
 
     def _as_record(self, conversation_id: str, facts: Facts) -> dict[str, Any]:
         closure = derive(conversation_id, facts, self._resolution_map)
         digest = hashlib.sha256(json.dumps(closure.as_record(), sort_keys=True).encode()).hexdigest()
         return _as_columns(closure) | {"facts": facts, "digest": digest}
-
-
-def owe(connection: Connection, raised: Sequence[_Raised]) -> None:
-    """Owe each of these versions to every target that is to hear of it, and wake the workers at the commit.
-
-    A closed conversation is owed to each target that is not retired; one that is open, only to those that were
-    already told of it. A delivery that waits keeps its due time, or an update would defeat its back-off.
-    """
-    records = [{"conversation_id": r.conversation_id, "version": r.version, "closed": bool(r.closed)} for r in raised]
-    source, parameters = bulk.rows(connection, _CLOSURES, ("conversation_id", "version", "closed"), records)
-    now = bulk.now_sql(connection)
-    owed = connection.execute(
-        text(f"""
-            INSERT INTO deliveries (target_id, conversation_id, state, desired_version, due_at, attempts, lost_leases,
-                                    push_again, redelivery, created_at, updated_at)
-            SELECT t.id, r.conversation_id, 'pending', r.version, {now}, 0, 0, false, 0, {now}, {now}
-            FROM {source} CROSS JOIN targets AS t
-                LEFT JOIN deliveries AS d ON d.target_id = t.id AND d.conversation_id = r.conversation_id
-            WHERE (r.closed AND t.state <> 'retired') OR d.id IS NOT NULL
-            ORDER BY r.conversation_id, t.id
-            ON CONFLICT (target_id, conversation_id) DO UPDATE SET
-                desired_version = {bulk.greatest_sql(connection)}(deliveries.desired_version, excluded.desired_version),
-                due_at = CASE WHEN deliveries.state = 'pending' THEN deliveries.due_at ELSE excluded.due_at END,
-                attempts = CASE WHEN deliveries.state = 'pending' THEN deliveries.attempts ELSE 0 END,
-                lost_leases = CASE WHEN deliveries.state = 'pending' THEN deliveries.lost_leases ELSE 0 END,
-                state = 'pending',
-                updated_at = excluded.updated_at
-        """),
-        parameters,
-    )
-    if owed.rowcount and connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_notify('{CHANNEL}', '')"))
 
 
 def _insert_events(connection: Connection, events: Sequence[Event]) -> set[str]:

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, text
+from sqlalchemy import Connection, bindparam, insert, or_, select, text
 from sqlalchemy.sql.schema import Table
 from sqlalchemy.types import BigInteger, Boolean, Float, Integer, String, TypeEngine
 
 from crm_sync.closure import FIELDS, Closure
+from crm_sync.pace import Rate
 from crm_sync.resolution import Status
-from crm_sync.store import bulk
+from crm_sync.store import bulk, pacing
 from crm_sync.store.tables import AttemptRow, ClosureRow, DeliveryRow, TargetRow
 
+TOKEN_LENGTH = 32
 LOSSES_ALONE = 3
 """Leases that a delivery may lose while it is claimed alone, before it is taken for what kills its worker."""
 
@@ -35,7 +37,10 @@ _TARGETS, _DELIVERIES, _CLOSURES, _ATTEMPTS = map(_table, (TargetRow, DeliveryRo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A delivery that is ours until `lease_seconds` after the claim, and the closure as it was then."""
+    """A delivery that is ours while its lease lasts, and the closure as it was then.
+
+    `token` is shared by the deliveries claimed together. `is_probe`: whether its CRM works is what we want to know.
+    """
 
     delivery_id: int
     token: str
@@ -47,6 +52,7 @@ class Claim:
     push_again: bool
     redelivery: int
     crm_record_id: str | None
+    is_probe: bool = False
 
     @property
     def took_its_worker_down(self) -> bool:
@@ -81,29 +87,45 @@ class Settlement:
     url: str | None = None
 
 
-def is_due(connection: Connection, target_id: int) -> bool:
-    """Tell whether a claim may find something. Reads only, so that looking costs nobody a lock."""
-    now = bulk.now_sql(connection)
+def wait(connection: Connection, target_id: int, *, limit: int, rate: Rate | None = None) -> timedelta | None:
+    """Return how long it is until a claim may find something, None when nothing is due or a person has to act first.
+
+    Reads only, so that looking costs nobody a lock.
+    """
+    pacing_now = pacing.read(connection, target_id)
+    if pacing_now is None or (found := pacing_now.wait(rate, limit)) is None:
+        return None
     d = _DELIVERIES.c
-    due = select(d.id).join_from(_DELIVERIES, _TARGETS).where(d.target_id == target_id, *_may_be_pushed_to(now))
-    return connection.execute(due.where(*_waits(now)).limit(1)).first() is not None
+    due = select(d.id).where(d.target_id == target_id, d.in_background.in_((False, True)))
+    is_due = connection.execute(due.where(*_waits(bulk.now_sql(connection))).limit(1)).first() is not None
+    return found if is_due else None
 
 
-def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: float) -> list[Claim]:
+def claim(
+    connection: Connection,
+    target_id: int,
+    *,
+    limit: int,
+    lease_seconds: float,
+    rate: Rate | None = None,
+    worker: str = "",
+) -> list[Claim]:
     """Claim up to `limit` due deliveries of a target, the longest due first; none when it may not be pushed to.
 
-    A delivery that has lost a lease comes alone: it may be what took its worker down.
+    A delivery that has lost a lease comes alone: it may be what took its worker down. So does the probe of a breaker
+    that is half open. The tokens begin with the name of the `worker`.
     """
-    now = bulk.now_sql(connection)
-    allowed = connection.execute(
-        select(_TARGETS.c.id).where(_TARGETS.c.id == target_id, *_may_be_pushed_to(now)).with_for_update(key_share=True)
-    ).first()
-    if allowed is None:
+    allowed = pacing.read(connection, target_id, lock=True)
+    if allowed is None or allowed.wait(rate, limit) != timedelta():
         return []
-    chosen = _choose(connection, target_id, limit, now)
+    most = 1 if not allowed.breaker.is_closed() else limit
+    most = most if rate is None else min(most, rate.permits(allowed.tat, allowed.now))
+    now = bulk.now_sql(connection)
+    chosen = _choose(connection, target_id, most, now)
     if not chosen:
         return []
-    token, until = secrets.token_hex(16), bulk.later_sql(connection, lease_seconds)
+    is_probe = pacing.take(connection, allowed, rate, len(chosen), lease_seconds=lease_seconds)
+    token, until = (worker + secrets.token_hex(16))[:TOKEN_LENGTH], bulk.later_sql(connection, lease_seconds)
     # From now until the settle nobody knows what the CRM holds: if we die, the next one must not skip the push.
     connection.execute(
         text(f"""
@@ -115,37 +137,45 @@ def claim(connection: Connection, target_id: int, *, limit: int, lease_seconds: 
         {"token": token, "ids": [row.id for row in chosen]},
     )
     before = {row.id: row for row in chosen}
-    return [_as_claim(row, before[row.id]) for row in _claimed(connection, list(before))]
+    return [_as_claim(row, before[row.id], is_probe=is_probe) for row in _claimed(connection, list(before))]
 
 
-def release(connection: Connection, claims: Sequence[Claim]) -> None:
-    """Give back claims of which nothing was sent, as if they had never been made."""
+def extend(connection: Connection, claims: Sequence[Claim], *, lease_seconds: float) -> set[str]:
+    """Let these claims be ours for another lease, from now; return the tokens of which all still are."""
+    held = _held(connection, claims)
+    ours = [c.delivery_id for c in claims if held.get(c.delivery_id) == c.token]
     connection.execute(
-        text("""
-            UPDATE deliveries SET claim_token = NULL, lease_until = NULL, attempts = attempts - 1,
-                push_again = push_again OR :again, payload_hash = :hash
-            WHERE id = :id AND claim_token = :token
-        """),
-        [
-            {"id": c.delivery_id, "token": c.token, "again": c.push_again, "hash": c.payload_hash}
-            for c in sorted(claims, key=lambda claim: claim.closure.conversation_id)
-        ],
-    )
+        text(f"UPDATE deliveries SET lease_until = {bulk.later_sql(connection, lease_seconds)} WHERE id IN :ids")
+        .bindparams(bindparam("ids", expanding=True)),
+        {"ids": ours},
+    )  # fmt: skip
+    return {c.token for c in claims} - {c.token for c in claims if held.get(c.delivery_id) != c.token}
 
 
-def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Claim]:
+def forsake(connection: Connection, claims: Sequence[Claim]) -> None:
+    """End the leases of claims whose push does not come back, as if their worker had died."""
+    held = _held(connection, claims)
+    connection.execute(
+        text(f"UPDATE deliveries SET lease_until = {bulk.now_sql(connection)} WHERE id IN :ids")
+        .bindparams(bindparam("ids", expanding=True)),
+        {"ids": [c.delivery_id for c in claims if held.get(c.delivery_id) == c.token]},
+    )  # fmt: skip
+
+
+def settle(connection: Connection, settlements: Sequence[Settlement], unsent: Sequence[Claim] = ()) -> list[Claim]:
     """Write what came of these claims, and return those that came too late.
 
-    A claim is too late when its delivery carries another token by now. Then nothing is written, but that one which
-    did send makes the delivery due once more: what it sent may have landed after something newer.
+    The `unsent`, of which nothing was sent, are given back as if they had never been made. A claim is too late when
+    its delivery carries another token by now. Then nothing is written, but that one which did send makes the delivery
+    due once more: what it sent may have landed after something newer.
     """
-    d = _DELIVERIES.c
-    held = select(d.id, d.claim_token).where(d.id.in_([s.claim.delivery_id for s in settlements]))
-    tokens = {row.id: row.claim_token for row in connection.execute(held.order_by(d.conversation_id).with_for_update())}
+    tokens = _held(connection, [*(s.claim for s in settlements), *unsent])
     in_time = [s for s in settlements if tokens.get(s.claim.delivery_id) == s.claim.token]
     late = [s for s in settlements if tokens.get(s.claim.delivery_id) != s.claim.token]
     if in_time:
         _write(connection, in_time)
+    if unsent:
+        _release(connection, unsent)
     landed = [s.claim.delivery_id for s in late if s.sent]
     if landed:
         now = bulk.now_sql(connection)
@@ -160,9 +190,22 @@ def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Cl
     return [s.claim for s in late]
 
 
-def _may_be_pushed_to(now: str) -> list[ColumnElement[bool]]:
-    t = _TARGETS.c
-    return [t.state == "live", or_(t.not_before.is_(None), text(f"targets.not_before <= {now}"))]
+def _release(connection: Connection, claims: Sequence[Claim]) -> None:
+    connection.execute(
+        text("""
+            UPDATE deliveries SET claim_token = NULL, lease_until = NULL, attempts = attempts - 1,
+                push_again = push_again OR :again, payload_hash = :hash
+            WHERE id = :id AND claim_token = :token
+        """),
+        [{"id": c.delivery_id, "token": c.token, "again": c.push_again, "hash": c.payload_hash} for c in claims],
+    )
+
+
+def _held(connection: Connection, claims: Sequence[Claim]) -> dict[int, str | None]:
+    """Lock the deliveries of these claims, and return the token that each of them carries by now."""
+    d = _DELIVERIES.c
+    query = select(d.id, d.claim_token).where(d.id.in_([claim.delivery_id for claim in claims]))
+    return {row.id: row.claim_token for row in connection.execute(query.order_by(d.conversation_id).with_for_update())}
 
 
 def _waits(now: str) -> list[Any]:
@@ -173,14 +216,23 @@ def _waits(now: str) -> list[Any]:
 
 
 def _choose(connection: Connection, target_id: int, limit: int, now: str) -> Sequence[Any]:
+    """Return what is due: what waits in the background only when there is nothing else."""
     d = _DELIVERIES.c
-    due = connection.execute(
-        select(d.id, d.push_again, d.payload_hash, d.lease_until, d.lost_leases)
-        .where(d.target_id == target_id, *_waits(now))
-        .order_by(d.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    for in_background in (False, True):
+        due = connection.execute(
+            select(d.id, d.push_again, d.payload_hash, d.lease_until, d.lost_leases)
+            .where(d.target_id == target_id, d.in_background == in_background, *_waits(now))
+            .order_by(d.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        if due:
+            return _without_suspects(due)
+    return []
+
+
+def _without_suspects(due: Sequence[Any]) -> Sequence[Any]:
+    """Return the first alone when it has lost a lease, else all that have not."""
     suspect = [row for row in due if row.lost_leases or row.lease_until is not None]
     if not suspect:
         return due
@@ -201,7 +253,7 @@ def _claimed(connection: Connection, delivery_ids: Sequence[int]) -> Sequence[An
     ).all()  # fmt: skip
 
 
-def _as_claim(row: Any, before: Any) -> Claim:
+def _as_claim(row: Any, before: Any, *, is_probe: bool) -> Claim:
     return Claim(
         delivery_id=row.id,
         token=row.claim_token,
@@ -213,6 +265,7 @@ def _as_claim(row: Any, before: Any) -> Claim:
         push_again=before.push_again,
         redelivery=row.redelivery,
         crm_record_id=row.crm_record_id,
+        is_probe=is_probe,
     )
 
 

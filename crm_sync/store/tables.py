@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -177,7 +178,11 @@ class PersonRow(Base):
 
 
 class TargetRow(Base):
-    """A CRM that closures are owed to. Its id never changes; its settings come from each host's own file."""
+    """A CRM that closures are owed to. Its id never changes; how to reach it stands in each host's own settings.
+
+    `owed_when` chooses the conversations that it is owed; `named_until` is until when a process's settings have named
+    it. `failures`, `trips` and `open_until` are its breaker, `tat` its rate (see `pace`): all workers share them.
+    """
 
     __tablename__ = "targets"
     __table_args__ = (_one_of("state", "live", "paused", "retired"),)
@@ -189,21 +194,28 @@ class TargetRow(Base):
     paused_at: Mapped[datetime | None]
     paused_reason: Mapped[str | None] = mapped_column(Text)
     not_before: Mapped[datetime | None]
+    owed_when: Mapped[dict[str, Any] | None]
+    named_until: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    trips: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    open_until: Mapped[datetime | None]
+    tat: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
 class DeliveryRow(Base):
     """What one target is owed of one conversation, and what it has been told.
 
-    `push_again` asks for one more push of the newest version, whatever its hash; `redelivery` counts those.
+    `push_again` asks for one more push of the newest version, whatever its hash; `redelivery` counts those. What is
+    owed `in_background` (a backfill, a redelivery) is pushed only while nothing else is due.
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         _one_of("state", "pending", "delivered", "dead"),
         UniqueConstraint("target_id", "conversation_id"),
-        Index("ix_deliveries_due", "target_id", "due_at", postgresql_where=text("state = 'pending'"),
-              sqlite_where=text("state = 'pending'")),
+        Index("ix_deliveries_claim", "target_id", "in_background", "due_at",
+              postgresql_where=text("state = 'pending'"), sqlite_where=text("state = 'pending'")),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(NUMBER, Identity(), primary_key=True)
@@ -220,6 +232,7 @@ class DeliveryRow(Base):
     lost_leases: Mapped[int] = mapped_column(Integer)
     push_again: Mapped[bool]
     redelivery: Mapped[int] = mapped_column(Integer)
+    in_background: Mapped[bool] = mapped_column(server_default=false())
     last_error: Mapped[str | None] = mapped_column(Text)
     crm_record_id: Mapped[str | None] = mapped_column(String(ADDRESS_LENGTH))
     crm_url: Mapped[str | None] = mapped_column(Text)

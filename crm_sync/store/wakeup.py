@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crm_sync import clock
 from crm_sync.errors import Unavailable
+from crm_sync.store.debts import CHANNEL
 from crm_sync.store.engine import Database
-from crm_sync.store.inbox import CHANNEL
 
 SQLITE_POLL_SECONDS = 0.02
 

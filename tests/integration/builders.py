@@ -11,6 +11,7 @@ from crm_sync import clock
 from crm_sync.closure import Event
 from crm_sync.genesys import events
 from crm_sync.resolution import ResolutionMap, Status
+from crm_sync.settings_targets import TargetSettings
 from crm_sync.store import outbox, targets
 from crm_sync.store.engine import Database
 from crm_sync.store.inbox import Inbox
@@ -85,6 +86,11 @@ def parsed(*bodies: bytes, organization_id: str | None = None) -> list[Event]:
     return [event for each in bodies for event in events.parse(each, context)[0]]
 
 
+def named(*names: str, **settings: Any) -> dict[str, TargetSettings]:
+    """Return the settings of targets with these names."""
+    return {name: TargetSettings.model_validate({"adapter": "memory", **settings}) for name in names}
+
+
 class Store:
     """A database with an inbox on it; has the target `crm` unless told otherwise."""
 
@@ -93,7 +99,7 @@ class Store:
         self.inbox = Inbox(self.database, MAP)
         self.names = names
         with self.database.write() as connection:
-            self.target_ids = targets.sync(connection, dict.fromkeys(names, "memory"))
+            self.target_ids = targets.sync(connection, named(*names))
         self.target_id = self.target_ids.get("crm", 0)
 
     def record(self, *bodies: bytes) -> list[str]:

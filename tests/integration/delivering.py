@@ -5,22 +5,31 @@ from dataclasses import replace
 from datetime import timedelta
 
 from crm_sync import clock, deliver
+from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.memory import MemoryAdapter
 from crm_sync.deliver import Lane
 from crm_sync.errors import Fault, Kind
+from crm_sync.holds import Holds
 from crm_sync.push import Channel
-from crm_sync.settings import Settings, TargetSettings
+from crm_sync.settings import WorkerSettings
+from crm_sync.settings_targets import TargetSettings
 from tests.integration.builders import Store
 
 
 def once(store: Store, adapter: MemoryAdapter, **options: object) -> int:
     """Claim, push and settle one batch."""
     target = TargetSettings.model_validate({"adapter": "memory", **options})
-    settings = Settings(database_url="sqlite:////unused", targets={"crm": target})
-    lane = Lane(
-        target_id=store.target_id, channel=Channel(name="crm", adapter=adapter, settings=target), wake=threading.Event()
+    return deliver.deliver_once(lane(store, adapter, target), store.database)
+
+
+def lane(store: Store, adapter: Adapter, target: TargetSettings, worker: WorkerSettings | None = None) -> Lane:
+    """Return a lane to the target `crm`."""
+    return Lane(
+        target_id=store.target_id,
+        channel=Channel(name="crm", adapter=adapter, settings=target),
+        holds=Holds(worker or WorkerSettings()),
+        stop=threading.Event(),
     )
-    return deliver.deliver_once(lane, settings, store.database)
 
 
 def fault(kind: Kind, **known: object) -> Fault:
@@ -29,7 +38,8 @@ def fault(kind: Kind, **known: object) -> Fault:
 
 
 def due_now(store: Store) -> None:
-    """Let all that waits be due."""
+    """Let all that waits be due, and be tried."""
+    store.change("targets", failures=0, trips=0, open_until=None)
     store.change("deliveries", due_at=clock.now() - timedelta(seconds=1))
 
 

@@ -1,6 +1,6 @@
 """The worker among batches that are refused, adapters with defects, and records that kill: each harms only itself."""
 
-import threading
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,12 +9,10 @@ import pytest
 from crm_sync import clock, deliver
 from crm_sync.adapters.contract import Outcome, Receipt
 from crm_sync.adapters.memory import MemoryAdapter
-from crm_sync.deliver import Lane
 from crm_sync.errors import Kind
-from crm_sync.push import Channel
-from crm_sync.settings import Settings, TargetSettings, WorkerSettings
+from crm_sync.settings_targets import TargetSettings
 from tests.integration.builders import Store, ended, opened_store
-from tests.integration.delivering import fault, last_attempt, once
+from tests.integration.delivering import fault, lane, last_attempt, once
 from tests.integration.fakes import REFUSED, AtomicAdapter, BrokenAdapter, CrookedAdapter
 
 
@@ -136,16 +134,9 @@ def test_a_claim_that_leaves_no_time_for_a_push_is_given_back_unsent(
     store: Store, crm: MemoryAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.record(ended())
-    settings = Settings(
-        database_url="sqlite:////unused", worker=WorkerSettings(lease_seconds=60, push_deadline_seconds=20)
-    )
-    target = TargetSettings(adapter="memory")
-    lane = Lane(
-        target_id=store.target_id, channel=Channel(name="crm", adapter=crm, settings=target), wake=threading.Event()
-    )
-    passing = iter([0.0, 41.0])
-    monkeypatch.setattr(clock, "monotonic", lambda: next(passing))
-    deliver.deliver_once(lane, settings, store.database)
+    at = itertools.chain([0.0], itertools.repeat(41.0))
+    monkeypatch.setattr(clock, "monotonic", lambda: next(at))
+    deliver.deliver_once(lane(store, crm, TargetSettings(adapter="memory")), store.database)
     row = store.delivery()
 
     assert crm.effects == []

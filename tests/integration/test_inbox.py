@@ -22,6 +22,7 @@ from tests.integration.builders import (
     bot_succeeded,
     ended,
     enveloped,
+    named,
     opened_store,
     parsed,
     started,
@@ -132,7 +133,7 @@ def test_what_only_informs_owes_nothing_until_the_conversation_is_closed(store: 
 def test_a_reopening_is_owed_to_those_who_were_told_and_to_nobody_else(store: Store) -> None:
     store.record(ended())
     with store.database.write() as connection:
-        store.target_ids |= targets.sync(connection, {"crm": "memory", "other": "memory", "new": "memory"})
+        store.target_ids |= targets.sync(connection, named("crm", "other", "new"))
     store.record(started(at=200, session="second"))
     reopened = store.row("closures")
     owed_to = {d.target_id: d.desired_version for d in store.rows("deliveries")}
@@ -144,7 +145,7 @@ def test_a_reopening_is_owed_to_those_who_were_told_and_to_nobody_else(store: St
 def test_a_new_target_is_owed_what_closes_again(store: Store) -> None:
     store.record(ended())
     with store.database.write() as connection:
-        targets.sync(connection, {"crm": "memory", "other": "memory", "new": "memory"})
+        targets.sync(connection, named("crm", "other", "new"))
     store.record(wrapped_up())
 
     assert store.count("deliveries") == 3
@@ -152,8 +153,7 @@ def test_a_new_target_is_owed_what_closes_again(store: Store) -> None:
 
 def test_a_retired_target_is_owed_no_new_conversation_but_hears_of_those_it_was_told_of(store: Store) -> None:
     store.record(ended("told"))
-    with store.database.write() as connection:
-        targets.sync(connection, {"crm": "memory"}, retire_others=True)
+    store.change("targets", where={"name": "other"}, state="retired")
     store.record(ended("new"), wrapped_up("told"))
     told = store.row("closures", conversation_id="told")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crm_sync import clock
-from crm_sync.store import outbox, targets
+from crm_sync.store import outbox, pacing, targets
 from crm_sync.store.outbox import LOSSES_ALONE, Claim
 from tests.integration.builders import CONVERSATION, Store, ended, opened_store, paid, settlement, started, wrapped_up
 
@@ -53,7 +53,7 @@ def lose(store: Store, times: int) -> None:
 def is_due(store: Store) -> bool:
     """Ask whether a claim may find something."""
     with store.database.read() as connection:
-        return outbox.is_due(connection, store.target_id)
+        return outbox.wait(connection, store.target_id, limit=1) == timedelta()
 
 
 def is_an_hour(wait: timedelta) -> bool:
@@ -113,7 +113,7 @@ def test_a_paused_target_is_pushed_to_once_it_is_resumed(store: Store) -> None:
     owe(store, "a")
     with store.database.write() as connection:
         targets.pause(connection, "crm", "somebody must look")
-        targets.let_rest(connection, store.target_id, timedelta(hours=1))
+        pacing.rest(connection, store.target_id, timedelta(hours=1))
     paused = store.claim()
     with store.database.write() as connection:
         targets.resume(connection, "crm")
@@ -368,7 +368,7 @@ def test_a_release_leaves_everything_as_it_was_before_the_claim(store: Store) ->
     before = [[getattr(row, name) for name in unchanged] for row in store.rows("deliveries")]
     claims = store.claim()
     with store.database.write() as connection:
-        outbox.release(connection, claims)
+        outbox.settle(connection, [], claims)
     after = [[getattr(row, name) for name in unchanged] for row in store.rows("deliveries")]
 
     assert [claim.payload_hash for claim in claims] == [HASH, HASH]
@@ -382,7 +382,7 @@ def test_a_release_that_comes_too_late_takes_the_claim_from_nobody(store: Store)
     store.expire_leases()
     holder = claim_one(store)
     with store.database.write() as connection:
-        outbox.release(connection, [slow])
+        outbox.settle(connection, [], [slow])
 
     assert store.delivery("a").claim_token == holder.token
 

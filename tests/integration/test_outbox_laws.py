@@ -117,7 +117,7 @@ class Game:
         """A worker has no time left for its push."""
         if self.holding:
             with self.store.database.write() as connection:
-                outbox.release(connection, [self.drawn(self.holding)])
+                outbox.settle(connection, [], [self.drawn(self.holding)])
 
     def redeliver(self) -> None:
         """Somebody has emptied the CRM's record and asks for it once more."""

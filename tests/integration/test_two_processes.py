@@ -155,7 +155,7 @@ def test_threads_that_record_claim_and_settle_at_once_all_get_through(store: Sto
             claims = store.claim(limit=5, target=target)
             if dice.random() < 0.2 and claims:
                 with store.database.write() as connection:
-                    outbox.release(connection, claims)
+                    outbox.settle(connection, [], claims)
             elif claims:
                 store.settle(*(paid(c) if dice.random() < 0.7 else settlement(c) for c in claims))
 

@@ -3,15 +3,17 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from crm_sync import deliver
+from crm_sync import clock, worker
 from crm_sync.adapters import registry
 from crm_sync.errors import SettingsError, SetupError
-from crm_sync.settings import Settings, TargetSettings
+from crm_sync.settings import Settings
+from crm_sync.settings_targets import TargetSettings
 from tests.integration.builders import Store, ended, opened_store
 from tests.integration.fakes import HangingAdapter
 
@@ -56,7 +58,7 @@ def working(store: Store, chosen: Settings) -> Iterator[threading.Event]:
 
     def run() -> None:
         try:
-            deliver.run(chosen, store.database, stop)
+            worker.run(chosen, store.database, stop)
         except BaseException as error:
             failures.append(error)
 
@@ -113,11 +115,12 @@ def test_a_stop_finishes_the_push_that_is_under_way(store: Store, let_go: thread
     assert (row.state, row.lease_until, row.claim_token) == ("delivered", None, None)
 
 
-def test_a_new_target_of_the_settings_is_owed_from_the_start_on_and_an_old_one_is_retired(
+def test_a_new_target_of_the_settings_is_owed_from_the_start_on_and_one_that_nobody_names_is_retired(
     store: Store, tmp_path: Path
 ) -> None:
     target = TargetSettings(adapter="jsonl", options={"path": str(tmp_path / "new.jsonl")})
     chosen = Settings(database_url="sqlite:////unused", targets={"new": target})
+    store.change("targets", where={"name": "slow"}, named_until=clock.now() - timedelta(seconds=1))
     with working(store, chosen):
         wait_until(lambda: bool(store.rows("targets", name="new")))
         store.record(ended())
@@ -125,7 +128,7 @@ def test_a_new_target_of_the_settings_is_owed_from_the_start_on_and_an_old_one_i
         wait_until(are_delivered(store, "new", 1))
 
     assert {row.name: row.state for row in store.rows("targets")} == {
-        "crm": "retired",
+        "crm": "live",
         "slow": "retired",
         "new": "live",
     }
@@ -134,7 +137,7 @@ def test_a_new_target_of_the_settings_is_owed_from_the_start_on_and_an_old_one_i
 def test_every_fault_of_every_target_is_told_before_anything_runs(store: Store) -> None:
     wrong = {name: TargetSettings(adapter="jsonl", options={name: 1}) for name in ("one", "two")}
     with pytest.raises(SettingsError) as told:
-        deliver.run(Settings(database_url="sqlite:////unused", targets=wrong), store.database, threading.Event())
+        worker.run(Settings(database_url="sqlite:////unused", targets=wrong), store.database, threading.Event())
 
     assert all(name in str(told.value) for name in ("[targets.one]", "[targets.two]"))
     assert {row.name for row in store.rows("targets")} == {"crm", "slow"}
@@ -165,6 +168,6 @@ def test_a_worker_goes_on_after_all_its_sessions_were_ended(store: Store, tmp_pa
 def test_a_worker_without_targets_refuses_to_retire_those_that_are_served(store: Store) -> None:
     settings = Settings(database_url="sqlite:////unused")
     with pytest.raises(SetupError, match="crm"):
-        deliver.run(settings, store.database, threading.Event())
+        worker.run(settings, store.database, threading.Event())
 
     assert {row.state for row in store.rows("targets")} == {"live"}

@@ -8,7 +8,8 @@ import pytest
 
 from crm_sync.errors import SettingsError
 from crm_sync.resolution import Status
-from crm_sync.settings import FieldRule, GenesysSettings, Settings, TargetSettings
+from crm_sync.settings import GenesysSettings, Settings
+from crm_sync.settings_targets import FieldRule, TargetSettings
 
 SECRET = "a-secret-of-some-length"
 CREDENTIALS = {

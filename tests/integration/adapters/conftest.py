@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from crm_sync.adapters import mapping
 from crm_sync.adapters.sql import SQLAdapter, engines
-from crm_sync.settings import FieldRule
+from crm_sync.settings_targets import FieldRule
 from tests import databases
 from tests.integration.adapters.tables import CUSTOMERS_OWN, OWN, Build, run
 

@@ -12,7 +12,7 @@ from crm_sync.adapters.contract import Finding, Outcome
 from crm_sync.adapters.sql import SQLAdapter
 from crm_sync.closure import JSON, Closure
 from crm_sync.errors import Kind
-from crm_sync.settings import FieldRule
+from crm_sync.settings_targets import FieldRule
 from crm_sync.testing.core import make_push, push_once, settle
 from tests.integration.adapters.tables import CUSTOMERS_OWN, OWN, Build, fault, outcome, rows, run
 

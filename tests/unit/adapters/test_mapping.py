@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from crm_sync.adapters import mapping
 from crm_sync.adapters.contract import MappedField
 from crm_sync.closure import FIELDS, JSON, Closure
-from crm_sync.settings import FieldRule
+from crm_sync.settings_targets import FieldRule
 
 RECORD: dict[str, JSON] = {
     **Closure(

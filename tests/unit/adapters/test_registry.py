@@ -9,7 +9,7 @@ from crm_sync.adapters import registry
 from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.memory import MemoryAdapter
 from crm_sync.errors import SettingsError
-from crm_sync.settings import TargetSettings
+from crm_sync.settings_targets import TargetSettings
 
 THIRD_PARTY = """
 from crm_sync.adapters.memory import MemoryAdapter
