@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Condition, Event
 
 import structlog
 from sqlalchemy import Connection
@@ -28,21 +28,45 @@ POLL_SECONDS = 1.0
 MOST_BATCHES = 16
 
 
+class Bell:
+    """What wakes the lanes of a target, one for each ring; a ring that nobody waits for is heard by the next to wait.
+
+    One and not all: each wakes another when there was more than it could claim.
+    """
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._has_rung = False
+
+    def ring(self) -> None:
+        """Wake one lane."""
+        with self._condition:
+            self._has_rung = True
+            self._condition.notify()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring, but not for longer than this."""
+        with self._condition:
+            if not self._has_rung:
+                self._condition.wait(seconds)
+            self._has_rung = False
+
+
 @dataclass(slots=True, kw_only=True)
 class Lane:
     """One thread's part of the work on one target.
 
-    `wake` is its own, set when there may be something new. `stop` ends it after the call that is under way. `batches`
-    is how many batches it claims at once: more each time that there was more to claim, so that what is due to an idle
-    target is spread over the lanes, and the backlog of a busy one costs few transactions.
+    `bell` is that of its target. `stop` ends it after the call that is under way. `batches` batches it claims
+    at once: more each time that there was more to claim, so that what is due to an idle target is spread over the
+    lanes, and the backlog of a busy one costs few transactions.
     """
 
     target_id: int
     channel: Channel
     holds: Holds
     stop: Event
+    bell: Bell = field(default_factory=Bell)
     worker: str = ""
-    wake: Event = field(default_factory=Event)
     batches: int = 1
     hold: Hold | None = None
     is_replaced: bool = False
@@ -72,8 +96,8 @@ def work(lane: Lane, database: Database) -> None:
             log.exception("lane_failed", target=lane.name)
             wait = POLL_SECONDS
         if wait:
-            lane.wake.wait(wait)
-            lane.wake.clear()
+            lane.bell.wait(wait)
+    lane.bell.ring()  # So that the next one learns of the end at once, too.
 
 
 def look(lane: Lane, database: Database) -> float:
@@ -112,7 +136,11 @@ def _claim(lane: Lane, database: Database) -> Hold | None:
             rate=lane.channel.settings.pace,
             worker=lane.worker,
         )
-    lane.batches = min(lane.batches * 2, MOST_BATCHES) if len(claims) == limit else 1
+    if len(claims) < limit:
+        lane.batches = 1
+    else:
+        lane.batches = min(lane.batches * 2, MOST_BATCHES)
+        lane.bell.ring()
     if not claims:
         return None
     if claims[0].is_probe:

@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What came of one call of an adapter. `is_defect`: the adapter broke its contract, so it tells nothing of the CRM."""
+    """What came of one call of an adapter. `is_defect`: it broke its contract, which tells nothing of the CRM."""
 
     receipts: Sequence[Receipt]
     is_defect: bool = False

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from crm_sync import clock
 from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.registry import build
-from crm_sync.deliver import POLL_SECONDS, Lane, note_failure, work
+from crm_sync.deliver import POLL_SECONDS, Bell, Lane, note_failure, work
 from crm_sync.errors import SettingsError, SetupError, Unavailable
 from crm_sync.holds import GRACE_SECONDS, Holds
 from crm_sync.push import Channel
@@ -67,6 +67,7 @@ class Crew:
         self._stop = stop
         self._ended = threading.Event()
         self._holds = Holds(settings.worker)
+        self._bells: list[Bell] = []
         self._threads: list[tuple[Lane, threading.Thread]] = []
         self._lanes = list(self._make_lanes(adapters))
 
@@ -79,7 +80,7 @@ class Crew:
         log.info("worker_started", worker=self.name, targets=served, lanes=len(self._lanes))
 
     def keep_awake(self) -> None:
-        """Wake all lanes after each commit of debts, and every second whatever happens, until the worker is to stop."""
+        """Wake a lane of each target after each commit of debts, until the worker is to stop."""
         while not self._stop.is_set():
             try:
                 with Wakeup(self._database) as wakeup:
@@ -105,9 +106,16 @@ class Crew:
     def _make_lanes(self, adapters: Mapping[str, Adapter]) -> Iterator[Lane]:
         ids = _sync(self._settings, self._database)
         for name, target in self._settings.targets.items():
-            channel = Channel(name=name, adapter=adapters[name], settings=target)
-            for _ in range(target.concurrency):
-                yield Lane(target_id=ids[name], channel=channel, holds=self._holds, stop=self._stop, worker=self.name)
+            self._bells.append(Bell())
+            lane = Lane(
+                target_id=ids[name],
+                channel=Channel(name=name, adapter=adapters[name], settings=target),
+                holds=self._holds,
+                bell=self._bells[-1],
+                stop=self._stop,
+                worker=self.name,
+            )
+            yield from (replace(lane) for _ in range(target.concurrency))
 
     def _start(self, lane: Lane) -> None:
         thread = threading.Thread(target=work, args=(lane, self._database), name=f"deliver-{lane.name}", daemon=True)
@@ -115,8 +123,8 @@ class Crew:
         thread.start()
 
     def _wake(self) -> None:
-        for lane in self._lanes:
-            lane.wake.set()
+        for bell in self._bells:
+            bell.ring()
 
     def _beat(self) -> None:
         """Extend leases, replace lanes that hang, and say which targets are served, until the last call has ended."""
@@ -147,7 +155,7 @@ class Crew:
             with self._database.write() as connection:
                 note_failure(connection, lane, was_probe=hold.claims[0].is_probe)
                 outbox.forsake(connection, hold.claims)
-            fresh = replace(lane, hold=None, is_replaced=False, batches=1, wake=threading.Event())
+            fresh = replace(lane, hold=None, is_replaced=False, batches=1)
             self._lanes[self._lanes.index(lane)] = fresh
             self._start(fresh)
 
