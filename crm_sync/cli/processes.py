@@ -19,6 +19,7 @@ from crm_sync.store.engine import Database, check_durability
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 40
+LOOK_SECONDS = 1.0
 GUNICORN = ("-m", "gunicorn", "--config", "python:crm_sync.web.server", "crm_sync.start:web_application()")
 
 
@@ -67,16 +68,34 @@ def run(host: str | None, port: int | None) -> None:
     loaded.require_for_web()
     migrate.upgrade(loaded.database_url)
     stop = _stop_at_a_signal()
-    command = (sys.executable, "-m", "crm_sync")
-    children = {name: subprocess.Popen([*command, name], start_new_session=True) for name in ("web", "worker")}
+    children = {name: _start(name) for name in ("web", "worker")}
     failed = None
-    while failed is None and not stop.wait(0.2):
-        failed = next((name for name, child in children.items() if child.poll() is not None), None)
+    while failed is None and not stop.wait(LOOK_SECONDS):
+        failed = _look_after(children)
     _stop(list(children.values()))
     if failed is not None:
         raise SetupError(
             f"The {failed} process has ended by itself, so everything was stopped; its lines above say why."
         )
+
+
+def _start(name: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "crm_sync", name], start_new_session=True)
+
+
+def _look_after(children: dict[str, subprocess.Popen[bytes]]) -> str | None:
+    """Start a process again that was killed; return the name of one that has ended for a reason of its own.
+
+    A record that brings its worker down, again and again, is dead in the end: the others must not wait for a person.
+    """
+    for name, child in children.items():
+        if child.poll() is None:
+            continue
+        if child.returncode >= 0:
+            return name
+        log.error("process_killed", process=name, signal=-child.returncode)
+        children[name] = _start(name)
+    return None
 
 
 def _listen_at(host: str | None, port: int | None) -> None:

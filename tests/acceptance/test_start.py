@@ -1,5 +1,6 @@
 """How processes start and end: refusals that tell the remedy before anything listens, and ends that leave no claim."""
 
+import os
 import signal
 import socket
 import sqlite3
@@ -184,3 +185,22 @@ def test_run_migrates_and_starts_both_and_ends_both(tmp_path: Path, database_url
         assert code == 0
         assert not listens(port)
         assert world.rows("SELECT claim_token FROM deliveries") == [{"claim_token": None}]
+
+
+def test_run_starts_a_worker_again_that_was_killed(tmp_path: Path, database_url: str) -> None:
+    with World(tmp_path, database_url) as world:
+        crm = world.crm()
+        world.settings = webhook_target(crm.url)
+        port = free_port()
+        run = world.spawn("run", PORT=str(port))
+        run.url = f"http://127.0.0.1:{port}"
+        world.until_answers(run)
+        world.until(lambda: run.said().count("worker_started") == 1, "the worker has started")
+        worker = max(world.children(run))
+        os.kill(worker, signal.SIGKILL)
+        world.until(lambda: run.said().count("worker_started") == 2, "another worker has started")
+        with Sender(run.url) as sender:
+            sender.status(conversation(ID))
+        world.until(lambda: crm.records(), "the closure is in the CRM")
+
+    assert "process_killed" in run.said()
