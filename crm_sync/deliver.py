@@ -25,7 +25,8 @@ from crm_sync.store.outbox import Settlement
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-MOST_BATCHES = 16
+MOST_CALLS = 16
+"""Small batches that a lane claims at once, at most: what it takes down with it is claimed alone afterwards."""
 
 
 class Bell:
@@ -56,9 +57,9 @@ class Bell:
 class Lane:
     """One thread's part of the work on one target.
 
-    `bell` is that of its target. `stop` ends it after the call that is under way. `batches` batches it claims
-    at once: more each time that there was more to claim, so that what is due to an idle target is spread over the
-    lanes, and the backlog of a busy one costs few transactions.
+    `bell` is that of its target. `stop` ends it after the call that is under way. `batches` is how many batches it
+    claims at once: more each time that there was more to claim, so that what is due to an idle target is spread over
+    the lanes, and the backlog of a busy one costs few transactions.
     """
 
     target_id: int
@@ -126,7 +127,7 @@ def _claim(lane: Lane, database: Database) -> Hold | None:
     worker = lane.holds.settings
     # The lease is counted from before the claim, so that we never believe in it for longer than the database does.
     ends_at = clock.monotonic() + worker.lease_seconds
-    limit = lane.channel.batch * lane.batches
+    limit = max(lane.channel.batch, min(lane.channel.batch * lane.batches, MOST_CALLS))
     with database.write() as connection:
         claims = outbox.claim(
             connection,
@@ -139,7 +140,7 @@ def _claim(lane: Lane, database: Database) -> Hold | None:
     if len(claims) < limit:
         lane.batches = 1
     else:
-        lane.batches = min(lane.batches * 2, MOST_BATCHES)
+        lane.batches = min(lane.batches * 2, MOST_CALLS)
         lane.bell.ring()
     if not claims:
         return None
@@ -158,7 +159,7 @@ def _settle(lane: Lane, database: Database, hold: Hold, pushed: Pushed) -> None:
                 late = outbox.settle(connection, pushed.settlements, pushed.unsent)
             break
         except Unavailable:
-            if clock.monotonic() > hold.ends_at or lane.has_ended:
+            if clock.monotonic() > hold.ends_at:
                 raise
             time.sleep(random.random())
     _tell(lane, pushed.settlements)

@@ -29,7 +29,7 @@ class Hold:
         self.ends_at = ends_at
         self.is_lost = False
         self._push_seconds = push_seconds
-        self._call_began_at: float | None = None
+        self._call_began_at = clock.monotonic()
 
     @property
     def token(self) -> str:
@@ -43,8 +43,7 @@ class Hold:
 
     def is_overdue(self) -> bool:
         """Tell whether the call under way should have come back long ago."""
-        began_at = self._call_began_at
-        return began_at is not None and clock.monotonic() > began_at + self._push_seconds + GRACE_SECONDS
+        return clock.monotonic() > self._call_began_at + self._push_seconds + GRACE_SECONDS
 
 
 class Holds:

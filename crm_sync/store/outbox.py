@@ -92,13 +92,12 @@ def wait(connection: Connection, target_id: int, *, limit: int, rate: Rate | Non
 
     Reads only, so that looking costs nobody a lock.
     """
-    pacing_now = pacing.read(connection, target_id)
-    if pacing_now is None or (found := pacing_now.wait(rate, limit)) is None:
-        return None
     d = _DELIVERIES.c
     due = select(d.id).where(d.target_id == target_id, d.in_background.in_((False, True)))
-    is_due = connection.execute(due.where(*_waits(bulk.now_sql(connection))).limit(1)).first() is not None
-    return found if is_due else None
+    if connection.execute(due.where(*_waits(bulk.now_sql(connection))).limit(1)).first() is None:
+        return None
+    found = pacing.read(connection, target_id)
+    return None if found is None else found.wait(rate, limit)
 
 
 def claim(
