@@ -58,9 +58,22 @@ def genesys(
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8082, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--secret", "secrets", multiple=True, help="A secret as whsec_ and base64; repeat it while you rotate.")
-def crm(host: str, port: int, secrets: tuple[str, ...]) -> None:
+@click.option("--latency", default=0.0, show_default=True, type=click.FloatRange(0), help="Seconds that a push takes.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Pushes a second; those beyond are answered 429.")
+@click.option("--burst", default=1, show_default=True, type=click.IntRange(1), help="Pushes at once, under --rate.")
+@click.option("--fail-every", type=click.IntRange(1), help="Answer 500 to every so manieth push, as in 3.")
+def crm(
+    host: str,
+    port: int,
+    secrets: tuple[str, ...],
+    latency: float,
+    rate: float | None,
+    burst: int,
+    fail_every: int | None,
+) -> None:
     """Run a pretend CRM until Ctrl-C. Without --secret it has a well-known one, which it names."""
-    from crm_sync.sandbox.crm import SANDBOX_SECRET, CRMState
+    from crm_sync.sandbox.crm import SANDBOX_SECRET, CRMFault, CRMState
+    from crm_sync.sandbox.crm_manner import CRMManner
     from crm_sync.sandbox.server import run_crm
 
     if not secrets:
@@ -69,6 +82,9 @@ def crm(host: str, port: int, secrets: tuple[str, ...]) -> None:
         state = CRMState(secrets or (SANDBOX_SECRET,))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--secret") from error
+    state.gate.behave(CRMManner(latency_seconds=latency, rate=rate, burst=burst))
+    if fail_every:
+        state.faults.add(CRMFault(kind="fail", times=None, every=fail_every))
     try:
         run_crm(state, host=host, port=port)
     except OSError as error:

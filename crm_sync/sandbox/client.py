@@ -112,3 +112,21 @@ class CRMControl(_Control):
     def effects(self) -> list[JSONObject]:
         """Return what each push did: at, push_key, conversation_id, version, outcome, effective, record_id."""
         return self._list("GET", "effects", "effects")
+
+    def pushes(self) -> list[JSONObject]:
+        """Return every push that arrived, in that order, refused ones and those under way too.
+
+        Each has number, arrived_at, answered_at, push_key, conversation_id, version, status, outcome, effective.
+        """
+        pushes: list[JSONObject] = []
+        while page := self._list("GET", f"pushes?after={len(pushes)}", "pushes"):
+            pushes += page
+        return pushes
+
+    def pushes_under_way(self) -> int:
+        """Return how many pushes have arrived and are not answered yet."""
+        return int(self._ask("GET", "pushes?limit=0").json()["under_way"])
+
+    def behave(self, **manner: Any) -> None:
+        """Set the standing manner: latency_seconds, rate and burst; what is not named becomes the default."""
+        self._ask("PUT", "manner", manner)

@@ -30,13 +30,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What one push did: created, updated, unchanged or skipped; dropped where the answer said more than was done."""
+    """What one push did: created, updated, unchanged or skipped; dropped where `told`, the answer, said more."""
 
     at: datetime
     push_key: str
     conversation_id: str
     version: int | None
     outcome: str
+    told: str
     record_id: str
 
     def as_object(self) -> JSONObject:
@@ -60,8 +61,8 @@ class Records:
         self._seen: set[str] = set()
         self._effects: list[Effect] = []
 
-    def apply(self, push_key: str, data: JSONObject, *, at: datetime, stored: JSONObject | None) -> tuple[str, str]:
-        """Take in a push; return the outcome to tell and the record's id.
+    def apply(self, push_key: str, data: JSONObject, *, at: datetime, stored: JSONObject | None) -> Effect:
+        """Take in a push.
 
         `stored` is what is really kept: the data themselves, others where they are to be altered, or None where they
         are to be dropped behind the sender's back.
@@ -80,17 +81,17 @@ class Records:
                 )
             if done != "dropped":
                 self._seen.add(push_key)
-            self._effects.append(
-                Effect(
-                    at=at,
-                    push_key=push_key,
-                    conversation_id=conversation_id,
-                    version=version,
-                    outcome=done,
-                    record_id=record_id,
-                )
+            effect = Effect(
+                at=at,
+                push_key=push_key,
+                conversation_id=conversation_id,
+                version=version,
+                outcome=done,
+                told=outcome,
+                record_id=record_id,
             )
-        return outcome, record_id
+            self._effects.append(effect)
+        return effect
 
     def get(self, conversation_id: str) -> Record | None:
         with self._lock:

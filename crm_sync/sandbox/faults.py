@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,12 +20,22 @@ class Order(BaseModel):
 
 
 class FaultOrder(Order):
-    """A fault that happens the next `times` times, or until it is cleared when `times` is null."""
+    """A fault that happens the next `times` times, or until it is cleared when `times` is null.
+
+    With `every` it spares what it fits, but for every so manieth.
+    """
 
     times: Annotated[int, Field(ge=1)] | None = 1
+    every: Annotated[int, Field(ge=1)] = 1
 
 
 F = TypeVar("F", bound=FaultOrder)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[F]):
+    fault: F
+    fitted: int = 0
 
 
 class Faults(Generic[F]):
@@ -32,19 +43,21 @@ class Faults(Generic[F]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[F] = []
+        self._waiting: list[_Waiting[F]] = []
 
     def add(self, fault: F) -> None:
         with self._lock:
-            self._waiting.append(fault)
+            self._waiting.append(_Waiting(fault))
 
     def take(self, fits: Callable[[F], bool]) -> F | None:
-        """Return the oldest fault that fits, and count it as having happened once."""
+        """Return the oldest fault that fits and whose turn it is, and count it as having happened once."""
         with self._lock:
-            for place, fault in enumerate(self._waiting):
-                if fits(fault):
-                    self._count(place, fault)
-                    return fault
+            for waiting in self._waiting:
+                if not fits(waiting.fault):
+                    continue
+                waiting.fitted += 1
+                if waiting.fitted % waiting.fault.every == 0:
+                    return self._happen(waiting)
         return None
 
     def clear(self) -> None:
@@ -54,15 +67,15 @@ class Faults(Generic[F]):
     def waiting(self) -> list[dict[str, Any]]:
         """Return what has not happened yet, with the `times` that are left."""
         with self._lock:
-            return [fault.model_dump() for fault in self._waiting]
+            return [waiting.fault.model_dump() for waiting in self._waiting]
 
-    def _count(self, place: int, fault: F) -> None:
-        if fault.times is None:
-            return
+    def _happen(self, waiting: _Waiting[F]) -> F:
+        fault = waiting.fault
         if fault.times == 1:
-            del self._waiting[place]
-        else:
-            self._waiting[place] = fault.model_copy(update={"times": fault.times - 1})
+            self._waiting.remove(waiting)
+        elif fault.times is not None:
+            waiting.fault = fault.model_copy(update={"times": fault.times - 1})
+        return fault
 
 
 def pause(environ: Mapping[str, Any], seconds: float) -> None:

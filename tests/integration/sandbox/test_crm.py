@@ -1,42 +1,17 @@
 """The pretend CRM over a real connection, with the signer of Standard Webhooks as its client."""
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
-from standardwebhooks import Webhook
 
 from crm_sync.sandbox.client import CRMControl
 from crm_sync.sandbox.crm import SANDBOX_SECRET, CRMState, create_crm
 from crm_sync.sandbox.server import serve
+from tests.integration.sandbox.pushing import push
 
 OTHER = "whsec_b3RoZXIgc2VjcmV0IG9mIHRoZSB0ZXN0cw=="
-
-
-def push(
-    crm: CRMControl,
-    key: str = "c-1.1.abc",
-    *,
-    secret: str = SANDBOX_SECRET,
-    age: timedelta = timedelta(0),
-    body: str | None = None,
-    timeout: float = 10,
-    **data: Any,
-) -> requests.Response:
-    at = datetime.now(UTC) - age
-    content = {"conversation_id": "c-1", "version": 1, "resolution": "resolved"} | data
-    text = json.dumps({"type": "conversation.closed", "data": content}) if body is None else body
-    headers = {
-        "webhook-id": key,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(key, at, text),
-        "content-type": "application/json",
-    }
-    with requests.Session() as session:
-        session.trust_env = False
-        return session.post(f"{crm.url}/records", data=text.encode(), headers=headers, timeout=timeout)
 
 
 def effects(crm: CRMControl) -> list[tuple[str, int, str]]:

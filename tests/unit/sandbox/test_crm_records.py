@@ -10,7 +10,7 @@ AT = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
 
 def push(records: Records, key: str, *, keep: bool = True, **data: Any) -> str:
     full = {"conversation_id": "c-1"} | data
-    return records.apply(key, full, at=AT, stored=full if keep else None)[0]
+    return records.apply(key, full, at=AT, stored=full if keep else None).told
 
 
 def test_a_new_conversation_is_created_and_a_newer_version_updates_it() -> None:
@@ -65,6 +65,7 @@ def test_a_dropped_push_leaves_no_trace_and_can_be_made_again() -> None:
 def test_a_record_keeps_its_id() -> None:
     records = Records()
 
-    ids = {records.apply(f"k{n}", {"conversation_id": "c-1", "version": n}, at=AT, stored={})[1] for n in range(3)}
+    for number in range(3):
+        push(records, f"k{number}", version=number)
 
-    assert ids == {"CRM-000001"}
+    assert {effect.record_id for effect in records.effects()} == {"CRM-000001"}

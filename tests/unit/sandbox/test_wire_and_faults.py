@@ -57,7 +57,28 @@ def test_the_oldest_fault_that_fits_comes_first_and_the_others_wait() -> None:
     assert [fault["status"] for fault in faults.waiting()] == [500, 429]
 
 
-@pytest.mark.parametrize("order", [{"times": 0}, {"status": 200}, {"delay_seconds": -1}, {"stauts": 500}])
+def test_a_fault_may_spare_all_but_every_third_that_it_fits() -> None:
+    faults: Faults[GenesysFault] = Faults()
+    faults.add(GenesysFault(status=500, path="/a", times=2, every=3))
+
+    paths = ["/a", "/b", "/b"] * 8
+    hit = [number for number, path in enumerate(paths) if faults.take(lambda fault, path=path: fault.path == path)]
+
+    assert hit == [6, 15]
+    assert faults.waiting() == []
+
+
+def test_a_fault_that_spares_a_push_leaves_it_to_the_next_fault() -> None:
+    faults: Faults[GenesysFault] = Faults()
+    faults.add(GenesysFault(status=500, every=2))
+    faults.add(GenesysFault(status=429, times=None))
+
+    taken = [faults.take(lambda _: True) for _ in range(3)]
+
+    assert [fault.status for fault in taken if fault] == [429, 500, 429]
+
+
+@pytest.mark.parametrize("order", [{"times": 0}, {"every": 0}, {"status": 200}, {"delay_seconds": -1}, {"stauts": 500}])
 def test_a_fault_that_makes_no_sense_is_refused(order: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         GenesysFault.model_validate(order)
