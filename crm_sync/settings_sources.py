@@ -32,6 +32,9 @@ ENVIRONMENT: Mapping[str, Place] = {
 SECRETS = ("DATABASE_URL", "GENESYS_CLIENT_SECRET", "WEBHOOK_SECRETS")
 """What may hold a secret, and so may also be named as a file, `NAME_FILE`."""
 
+NAME_RULE = "use up to 63 of a-z, 0-9, _ and -, with a letter or a digit first"
+"""What a target may be called, in words."""
+
 _CORE_KEYS = ("adapter", "batch", "burst", "concurrency", "fields", "rate", "when")
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}?")
@@ -141,6 +144,11 @@ def explained(error: "ErrorDetails", sources: Sources, known: Iterable[str]) -> 
     return f"{where} {error['msg'].replace('Input should be', 'must be').replace('a valid integer', 'a whole number')}."
 
 
+def is_target_name(name: str) -> bool:
+    """Tell whether a target may be called so."""
+    return _TARGET_NAME.fullmatch(name) is not None
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return what to write instead of a word that nobody knows."""
     known = sorted(known)
@@ -215,11 +223,8 @@ def _expand_targets(sources: Sources, variable: Callable[[str], str | None]) -> 
     if not isinstance(targets, dict):
         return
     for name, table in list(targets.items()):
-        if not _TARGET_NAME.fullmatch(name):
-            sources.faults.append(
-                f"{sources.where(('targets', name))} is no name for a target; use up to 63 of a-z, 0-9, _ and -, "
-                "with a letter or a digit first."
-            )
+        if not is_target_name(name):
+            sources.faults.append(f"{sources.where(('targets', name))} is no name for a target; {NAME_RULE}.")
             del targets[name]
         elif isinstance(table, dict):
             expansion = _Expansion(sources=sources, variable=variable)

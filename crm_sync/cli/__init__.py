@@ -17,6 +17,7 @@ _MODULES: Mapping[str, str] = {
     "webhook": "webhook",
     "session": "session",
     "replay": "replay",
+    "redeliver": "redeliver",
     "target": "target",
     "token": "token",
     "sandbox": "sandbox",

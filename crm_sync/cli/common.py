@@ -1,10 +1,14 @@
-"""What the commands share: settings, the database, and how tables and JSON are printed."""
+"""What the commands share: settings, the database, how tables and JSON are printed, and work that takes long."""
 
 import json
 import logging
 import os
+import re
+import shlex
+import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +25,11 @@ from crm_sync.store import migrate
 from crm_sync.store.engine import Database
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+_GIVEN = "crm_sync.given"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def settings(*, least: int = logging.WARNING) -> Settings:
@@ -75,6 +84,102 @@ def age(since: datetime | None) -> str | None:
         if seconds >= length:
             return f"{seconds // length} {name}"
     return f"{seconds} s"
+
+
+class Instant(click.ParamType[datetime]):
+    """An instant with its zone, or a plain date, which means its first moment in UTC."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the instant in UTC; a usage error tells how one is written."""
+        try:
+            instant = datetime.fromisoformat(value)
+            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+                instant = instant.replace(tzinfo=clock.UTC)
+            if instant.tzinfo is not None:
+                return instant.astimezone(clock.UTC)
+        except (ValueError, OverflowError):
+            pass  # Told below, together with an instant without a zone.
+        self.fail(
+            f"{value!r} is no instant: write it as 2024-01-15T10:34:12Z, or 2024-01-15 for its first moment in UTC."
+        )
+
+
+def window_options(which: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the options --since and --until for a command that deals with things of an instant: "that ended", say."""
+
+    def added(command: Callable[..., None]) -> Callable[..., None]:
+        until = click.option("--until", type=Instant(), metavar="DATE", help=f"Only those {which} before DATE.")
+        since = click.option("--since", type=Instant(), metavar="DATE", help=f"Only those {which} at DATE or later: "
+                             "2024-01-15 in UTC, or 2024-01-15T10:34:12Z.")  # fmt: skip
+        return since(until(command))
+
+    return added
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on if a person on a terminal says so, or if --yes was given."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise _NoTerminal("There is no terminal to ask on: add --yes to do it without being asked.")
+    click.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def long_work(label: str, total: int) -> Iterator[tuple[Callable[[int], None], threading.Event]]:
+    """Show a bar on a terminal; yield what is told how much is done, and what tells that it is to end after its page.
+
+    The first Ctrl-C or SIGTERM asks for that, the second ends the command at once.
+    """
+    bar = click.progressbar(length=total, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+    with _stopped_by_signals() as stop, bar:
+        yield lambda done: bar.update(done - bar.pos), stop
+
+
+class Resumable(click.Command):
+    """A command that remembers how it was called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words, then read them."""
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def to_go_on(ctx: click.Context, option: str, value: str) -> str:
+    """Return the command line that goes on with a resumable command: as it was called, with this option."""
+    given = list(ctx.meta[_GIVEN])
+    while option in given:
+        place = given.index(option)
+        del given[place : place + 2]
+    given = [word for word in given if not word.startswith(f"{option}=")]
+    return shlex.join([*ctx.command_path.split(), option, value, *given])
+
+
+class _NoTerminal(click.ClickException):
+    exit_code = 2
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in _ENDING}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(_signal: int, _frame: object) -> None:
+        stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        restore()
 
 
 def _cell(value: object) -> str:

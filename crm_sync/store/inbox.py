@@ -65,13 +65,18 @@ class Inbox:
         """
         started = clock.monotonic()
         with self._database.write() as connection:
-            fresh = _insert_events(connection, events)
-            answers = _answers(events, fresh)
-            merged = [event for event in events if event.status is EventStatus.ACCEPTED]
-            if merged:
-                self._merge(connection, merged, again=again)
+            answers = self.record_in(connection, events, again=again)
             if clock.monotonic() - started > LONGEST_SECONDS:
                 raise Unavailable("The database was too slow to store the event.")
+        return answers
+
+    def record_in(self, connection: Connection, events: Sequence[Event], *, again: bool = False) -> list[Recorded]:
+        """Do the same in a transaction of the caller, who may also undo it to see what would have come of it."""
+        fresh = _insert_events(connection, events)
+        answers = _answers(events, fresh)
+        merged = [event for event in events if event.status is EventStatus.ACCEPTED]
+        if merged:
+            self._merge(connection, merged, again=again)
         return answers
 
     def _merge(self, connection: Connection, events: Sequence[Event], *, again: bool) -> None:

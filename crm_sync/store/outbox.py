@@ -3,8 +3,8 @@
 Nothing here waits for a CRM: a claim and its settling are two short transactions, joined by a token. A worker that
 dies gives its claim back by doing nothing, once its lease has run out by the database's clock.
 
-Lock order, here as in the inbox: the target, then deliveries by conversation id; so no two transactions wait for
-each other.
+Lock order, here as in the inbox: the target, then deliveries by conversation id and target id; so no two transactions
+wait for each other.
 """
 
 import secrets
@@ -204,7 +204,8 @@ def _held(connection: Connection, claims: Sequence[Claim]) -> dict[int, str | No
     """Lock the deliveries of these claims, and return the token that each of them carries by now."""
     d = _DELIVERIES.c
     query = select(d.id, d.claim_token).where(d.id.in_([claim.delivery_id for claim in claims]))
-    return {row.id: row.claim_token for row in connection.execute(query.order_by(d.conversation_id).with_for_update())}
+    locked = query.order_by(d.conversation_id, d.target_id).with_for_update()
+    return {row.id: row.claim_token for row in connection.execute(locked)}
 
 
 def _waits(now: str) -> list[Any]:

@@ -1,5 +1,6 @@
 """The service as deployed: its processes for one test, told only by settings and signals, and judged from outside."""
 
+import json
 import os
 import random
 import signal
@@ -28,6 +29,8 @@ PROJECT = Path(__file__).parents[2]
 SECRET = "whsec_dGhlIHNlY3JldCBvZiB0aGUgYWNjZXB0YW5jZSB0ZXN0cw=="
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 WAIT_SECONDS = 40.0
+IS_LONG = os.environ.get("CRM_SYNC_FAULTS_LONG") == "1"
+"""Whether the tests that say so take minutes, and prove more."""
 STOP_SECONDS = 20.0
 
 
@@ -39,8 +42,9 @@ def free_port() -> int:
             return port
 
 
-def webhook_target(crm_url: str, name: str = "crm", *, concurrency: int = 2) -> str:
+def webhook_target(crm_url: str, name: str = "crm", *, concurrency: int = 2, **settings: float) -> str:
     """Return the settings of a target that pushes to a pretend CRM."""
+    numbers = "".join(f"{key} = {value}\n" for key, value in settings.items())
     return f"""
 [targets.{name}]
 adapter = "webhook"
@@ -48,7 +52,7 @@ url = "{crm_url}/records"
 secrets = ["{SANDBOX_SECRET}"]
 allow_private_addresses = true
 concurrency = {concurrency}
-"""
+{numbers}"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +66,11 @@ class Running:
     def said(self) -> str:
         """Return everything that it has written, to either stream."""
         return self.log.read_text(errors="replace")
+
+    def logged(self, *events: str) -> list[dict[str, Any]]:
+        """Return the lines of its log that tell of these; it must have been started with LOG_FORMAT=json."""
+        complete = (line for line in self.said().splitlines() if line.startswith("{") and line.endswith("}"))
+        return [line for line in map(json.loads, complete) if line["event"] in events]
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -208,14 +217,16 @@ class World:
         tables = ("delivery_attempts", "deliveries", "conversation_people", "closures", "events")
         self.execute(*(f"DELETE FROM {table}" for table in tables))
 
-    def until(self, check: Callable[[], Found], promise: str) -> Found:
+    def until(
+        self, check: Callable[[], Found], promise: str, *, seconds: float = WAIT_SECONDS, pause: float = 0.02
+    ) -> Found:
         """Return the first true answer of `check`; fails with the end of every log when none comes."""
-        ends_at = time.monotonic() + WAIT_SECONDS
+        ends_at = time.monotonic() + seconds
         while not (found := check()):
             if time.monotonic() > ends_at:
                 logs = "\n".join(f"== {one.log.name}\n{one.said()[-2000:]}" for one in self._running)
-                raise AssertionError(f"{promise}: not within {WAIT_SECONDS:.0f} s\n{logs}")
-            time.sleep(0.02)
+                raise AssertionError(f"{promise}: not within {seconds:.0f} s\n{logs}")
+            time.sleep(pause)
         return found
 
     @property
@@ -278,7 +289,5 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
     if isinstance(value, str) and (name.endswith("_ids") or name in ("facts", "attributes")):
-        import json
-
         return json.loads(value)
     return value

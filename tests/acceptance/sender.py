@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -127,6 +127,15 @@ class Sender:
         assert answer.status_code == 202, answer.text
         told = answer.json()
         return str((told["results"][0] if "results" in told else told)["status"])
+
+    def post_all(self, contents: Iterable[Any], *, size: int = 100) -> None:
+        """Post events as arrays of so many, each of which has to be accepted."""
+        events = list(contents)
+        for start in range(0, len(events), size):
+            answer = self.post(events[start : start + size])
+            assert answer.status_code == 202, answer.text
+            statuses = [result["status"] for result in answer.json()["results"]]
+            assert statuses == ["accepted"] * len(statuses)
 
     def __enter__(self) -> Self:
         return self

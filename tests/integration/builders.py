@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, func, select, text, update
@@ -10,6 +11,7 @@ from sqlalchemy import Row, func, select, text, update
 from crm_sync import clock
 from crm_sync.closure import Event
 from crm_sync.genesys import events
+from crm_sync.pace import Rate
 from crm_sync.resolution import ResolutionMap, Status
 from crm_sync.settings_targets import TargetSettings
 from crm_sync.store import outbox, targets
@@ -29,6 +31,7 @@ _COMMON = {
     "addressFrom": "customer-42", "addressTo": "open-integration-id",
 }  # fmt: skip
 _TABLES = {row.__tablename__: row for row in (AttemptRow, ClosureRow, DeliveryRow, EventRow, PersonRow, TargetRow)}
+_AWAITED = {"targets": ("not_before", "open_until", "tat"), "deliveries": ("due_at", "lease_until")}
 
 
 def body(kind: str, conversation_id: str = CONVERSATION, *, at: int, session: str = "customer", **data: Any) -> bytes:
@@ -142,10 +145,21 @@ class Store:
         with self.database.write() as connection:
             connection.execute(text(f"UPDATE deliveries SET lease_until = {earlier} WHERE lease_until IS NOT NULL"))
 
-    def claim(self, *, limit: int = 100, lease_seconds: float = 60, target: str = "crm") -> list[Claim]:
+    def let_pass(self, span: timedelta) -> None:
+        """Let so much time pass: every instant that somebody waits for comes so much nearer."""
+        for table, names in _AWAITED.items():
+            for row in self.rows(table):
+                known = {name: row._mapping[name] for name in names}
+                nearer = {name: at - span for name, at in known.items() if at is not None}
+                self.change(table, where={"id": row.id}, **nearer or known)
+
+    def claim(
+        self, *, limit: int = 100, lease_seconds: float = 60, target: str = "crm", rate: Rate | None = None
+    ) -> list[Claim]:
         """Claim what is due."""
+        target_id = self.target_ids[target]
         with self.database.write() as connection:
-            return outbox.claim(connection, self.target_ids[target], limit=limit, lease_seconds=lease_seconds)
+            return outbox.claim(connection, target_id, limit=limit, lease_seconds=lease_seconds, rate=rate)
 
     def settle(self, *settlements: Settlement) -> list[Claim]:
         """Settle, and return the claims that came too late."""

@@ -22,6 +22,16 @@ def once(store: Store, adapter: MemoryAdapter, **options: object) -> int:
     return deliver.deliver_once(lane(store, adapter, target), store.database)
 
 
+def lane_to(store: Store, adapter: Adapter, *, worker: WorkerSettings | None = None, **options: object) -> Lane:
+    """Return a lane to the target `crm` with these settings."""
+    return lane(store, adapter, TargetSettings.model_validate({"adapter": "memory", **options}), worker)
+
+
+def turn(store: Store, *lanes: Lane) -> list[int]:
+    """Let each of these lanes claim, push and settle once; return how many deliveries each has claimed."""
+    return [deliver.deliver_once(each, store.database) for each in lanes]
+
+
 def lane(store: Store, adapter: Adapter, target: TargetSettings, worker: WorkerSettings | None = None) -> Lane:
     """Return a lane to the target `crm`."""
     return Lane(

@@ -66,6 +66,54 @@ class NotingAdapter(MemoryAdapter):
         return super().prepare(push)
 
 
+class BusyAdapter(MemoryAdapter):
+    """Lets something happen before it answers a call: the next of `meanwhile`. Counts the records of its calls."""
+
+    def __init__(self, *meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self.meanwhile = list(meanwhile)
+        self.calls: list[list[str]] = []
+
+    @property
+    def sent(self) -> int:
+        """How many records were sent in all."""
+        return sum(map(len, self.calls))
+
+    def push(self, batch: Sequence[Prepared]) -> list[Receipt]:
+        """Let the next thing happen, then store."""
+        self.calls.append([entry.conversation_id for entry in batch])
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        return super().push(batch)
+
+
+class PoisonedAdapter(MemoryAdapter):
+    """Hangs on the conversation `poison` until it is let go: in its call, or `in_prepare` before it."""
+
+    def __init__(self, *, in_prepare: bool = False) -> None:
+        super().__init__()
+        self.hung = threading.Semaphore(0)
+        self.let_go = threading.Event()
+        self._in_prepare = in_prepare
+
+    def prepare(self, push: Push) -> Prepared:
+        """Hang, or prepare."""
+        if self._in_prepare:
+            self._hang(push.conversation_id)
+        return super().prepare(push)
+
+    def push(self, batch: Sequence[Prepared]) -> list[Receipt]:
+        """Hang, or store."""
+        if not self._in_prepare:
+            self._hang(*(entry.conversation_id for entry in batch))
+        return super().push(batch)
+
+    def _hang(self, *conversations: str) -> None:
+        if "poison" in conversations:
+            self.hung.release()
+            assert self.let_go.wait(60)
+
+
 class HangingAdapter(MemoryAdapter):
     """Answers no push until it is let go."""
 

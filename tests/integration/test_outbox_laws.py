@@ -55,7 +55,7 @@ class Game:
         """Make so many moves, then let everybody finish, and compare."""
         moves: dict[Callable[[], None], int] = {
             self.record: 6, self.claim: 8, self.expire: 4, self.push: 8, self.settle: 8, self.die: 1,
-            self.die_after_the_push: 1, self.give_back: 1, self.redeliver: 1,
+            self.die_after_the_push: 1, self.give_back: 1, self.redeliver: 1, self.beat: 4, self.forsake: 1,
         }  # fmt: skip
         for move in self.dice.choices(list(moves), list(moves.values()), k=STEPS):
             self.history.append(move.__name__)
@@ -118,6 +118,19 @@ class Game:
         if self.holding:
             with self.store.database.write() as connection:
                 outbox.settle(connection, [], [self.drawn(self.holding)])
+
+    def beat(self) -> None:
+        """A heart beats: what is still its worker's stays so for another lease, what is another's stays that one's."""
+        claims = [*self.holding, *self.sent]
+        tokens = {claim.token for claim in claims}
+        with self.store.database.write() as connection:
+            ours = outbox.extend(connection, claims, lease_seconds=60)
+        assert ours == tokens - {claim.token for claim in claims if not self.is_in_time(claim)}
+
+    def forsake(self) -> None:
+        """A push does not come back, and its worker gives it up. It may land and be settled all the same."""
+        with self.store.database.write() as connection:
+            outbox.forsake(connection, self.holding[:1])
 
     def redeliver(self) -> None:
         """Somebody has emptied the CRM's record and asks for it once more."""

@@ -1,22 +1,40 @@
 """Kept events through the same door again, once what kept them out has been mended."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from crm_sync import clock, replay
 from crm_sync.closure import EventStatus
+from crm_sync.errors import NotFound
 from crm_sync.replay import Replayed, Selection
 from crm_sync.services import Services, opened
 from crm_sync.settings import GenesysSettings, Settings
-from tests.integration.builders import CONVERSATION, ORGANIZATION, SOLVED, Store, ended, enveloped, opened_store, parsed
+from crm_sync.store.repairs import Window
+from tests.integration.builders import (
+    CONVERSATION,
+    ORGANIZATION,
+    SOLVED,
+    Store,
+    agent_left,
+    ended,
+    enveloped,
+    opened_store,
+    parsed,
+    started,
+)
 from tests.integration.builders import wrapped_up as solved
 
 FOREIGN = enveloped(ended())
+QUARANTINED = Selection(statuses=("quarantined",))
+NEVER = threading.Event()
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+TABLES = ("events", "closures", "deliveries", "conversation_people")
 
 
 @pytest.fixture
@@ -35,10 +53,15 @@ def services(store: Store, *, organization_id: str = ORGANIZATION, **settings: A
         yield found
 
 
-def run(store: Store, selection: Selection | None = None, **settings: Any) -> Replayed:
+def run(store: Store, selection: Selection = QUARANTINED, *, dry_run: bool = False, **settings: Any) -> Replayed:
     """Replay, by default what is quarantined."""
     with services(store, **settings) as found:
-        return replay.run(found, selection or Selection(), lambda _read: None)
+        return replay.run(found, selection, progress=lambda _read: None, stop=NEVER, dry_run=dry_run)
+
+
+def counts(done: Replayed) -> tuple[int, int, int]:
+    """Return how many events were read, are understood, and still are not."""
+    return done.read, done.accepted, done.quarantined
 
 
 def keep_foreign(store: Store, *bodies: bytes) -> list[str]:
@@ -53,7 +76,7 @@ def test_an_event_is_merged_once_its_cause_has_been_mended(store: Store) -> None
     merged, kept = store.row("events", status="accepted"), store.row("events", event_id=event_id)
 
     assert before == ("quarantined", 0)
-    assert done == Replayed(read=1, accepted=1, quarantined=0)
+    assert counts(done) == (1, 1, 0)
     assert store.row("closures").closed is True
     assert store.delivery().state == "pending"
     assert (merged.source, merged.conversation_id, merged.body) == ("replay", CONVERSATION, FOREIGN)
@@ -66,7 +89,7 @@ def test_what_still_cannot_be_read_stays_quarantined(store: Store) -> None:
     before = store.rows("events")
     done = run(store, organization_id="still mistaken")
 
-    assert done == Replayed(read=2, accepted=0, quarantined=2)
+    assert counts(done) == (2, 0, 2)
     assert store.rows("events") == before
     assert store.count("closures") == 0
 
@@ -74,12 +97,12 @@ def test_what_still_cannot_be_read_stays_quarantined(store: Store) -> None:
 def test_a_second_replay_changes_nothing(store: Store) -> None:
     keep_foreign(store, FOREIGN, solved())
     run(store)
-    run(store, Selection(status="accepted"))
-    before = [store.rows(table) for table in ("events", "closures", "deliveries", "conversation_people")]
-    again = [run(store), run(store, Selection(status="accepted")), run(store, Selection(status="ignored"))]
+    run(store, Selection(statuses=("accepted",)))
+    before = [store.rows(table) for table in TABLES]
+    again = [run(store), run(store, Selection(statuses=("accepted",))), run(store, Selection(statuses=("ignored",)))]
 
     assert [done.read for done in again] == [0, 2, 1]
-    assert [store.rows(table) for table in ("events", "closures", "deliveries", "conversation_people")] == before
+    assert [store.rows(table) for table in TABLES] == before
 
 
 def test_an_event_of_whose_arrival_we_know_already_is_merged_once(store: Store) -> None:
@@ -99,7 +122,7 @@ def test_what_could_not_be_stored_for_a_defect_of_ours_is_accepted_under_its_own
     done = run(store)
     kept = store.row("events")
 
-    assert done == Replayed(read=1, accepted=1, quarantined=0)
+    assert counts(done) == (1, 1, 0)
     assert (kept.event_id, kept.status, kept.reason) == (event.event_id, "accepted", None)
     assert store.row("closures").closed is True
 
@@ -119,7 +142,7 @@ def test_an_event_that_still_cannot_be_stored_keeps_no_other_waiting(
     monkeypatch.setattr(replay.Inbox, "record", refuse)
     done = run(store)
 
-    assert done == Replayed(read=2, accepted=1, quarantined=1)
+    assert counts(done) == (2, 1, 1)
     assert [event.body for event in store.rows("events", status="quarantined")] == [poison]
     assert store.row("closures").conversation_id == CONVERSATION
 
@@ -128,28 +151,63 @@ def test_a_wrap_up_code_that_has_been_explained_since_resolves_what_it_closed(st
     with services(store) as found:
         found.intake.record(parsed(ended(), solved()))
     before = store.row("closures")
-    run(store, Selection(status="accepted"), resolution={"wrapup_codes": {SOLVED: "resolved"}})
+    run(store, Selection(statuses=("accepted",)), resolution={"wrapup_codes": {SOLVED: "resolved"}})
     after = store.row("closures")
 
     assert (before.resolution, after.resolution) == ("unknown", "resolved")
     assert store.delivery().desired_version == after.version > before.version
 
 
-def test_events_are_chosen_by_status_or_by_id(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ({}, {"early", "late", "broken"}),
+        ({"statuses": ("quarantined",)}, {"broken"}),
+        ({"statuses": ("quarantined", "accepted")}, {"early", "late", "broken"}),
+        ({"statuses": ("ignored",)}, set()),
+        ({"kinds": ("wrapup",)}, {"late"}),
+        ({"kinds": ("wrapup", "customer.end")}, {"early", "late"}),
+        ({"sources": ("webhook",)}, {"early", "late", "broken"}),
+        ({"sources": ("replay",)}, set()),
+        ({"conversation_ids": ("c1",)}, {"early"}),
+        ({"received": Window(since=NOON)}, {"late", "broken"}),
+        ({"received": Window(until=NOON)}, {"early"}),
+        ({"received": Window(since=NOON), "statuses": ("accepted",)}, {"late"}),
+    ],
+)
+def test_only_events_that_fit_all_that_is_given_are_replayed(
+    store: Store, given: dict[str, Any], chosen: set[str]
+) -> None:
+    bodies = {"early": ended("c1"), "late": solved("c2"), "broken": b"{"}
+    names = {}
+    for name, each in bodies.items():
+        (recorded,) = store.inbox.record(parsed(each))
+        names[recorded.event_id] = name
+        received_at = NOON - timedelta(seconds=name == "early")
+        store.change("events", where={"event_id": recorded.event_id}, received_at=received_at)
+    by_id = {name: event_id for event_id, name in names.items()}
+    selection = Selection(**given)
+    alone = {name for name in bodies if replay.count(store.database, replace(selection, event_ids=(by_id[name],)))}
+
+    assert alone == chosen
+    assert replay.count(store.database, selection) == len(chosen)
+    assert run(store, selection).read == len(chosen)
+
+
+def test_events_are_chosen_by_id(store: Store) -> None:
     first, second = keep_foreign(store, FOREIGN, enveloped(ended("other")))
-    store.record(ended("accepted"))
-    counts = [
-        replay.count(store.database, Selection()),
-        replay.count(store.database, Selection(status="accepted")),
-        replay.count(store.database, Selection(status="ignored")),
-        replay.count(store.database, Selection(event_ids=(first,))),
-        replay.count(store.database, Selection(event_ids=(first, second, "unknown"))),
-    ]
+    counted = replay.count(store.database, Selection(event_ids=(first, second)))
     run(store, Selection(event_ids=(second,)))
 
-    assert counts == [2, 1, 0, 1, 2]
+    assert counted == 2
     assert store.row("events", event_id=first).status == "quarantined"
     assert store.row("events", event_id=second).status == "ignored"
+
+
+def test_an_id_that_nobody_knows_is_named(store: Store) -> None:
+    (known,) = keep_foreign(store, FOREIGN)
+    with pytest.raises(NotFound, match="nobody"):
+        replay.count(store.database, Selection(event_ids=(known, "nobody")))
 
 
 def test_it_goes_on_page_by_page_and_tells_how_far_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +215,9 @@ def test_it_goes_on_page_by_page_and_tells_how_far_it_is(store: Store, monkeypat
     keep_foreign(store, *(enveloped(ended(f"c{number}")) for number in range(5)))
     told: list[int] = []
     with services(store) as found:
-        done = replay.run(found, Selection(), told.append)
+        done = replay.run(found, QUARANTINED, progress=told.append, stop=NEVER)
 
-    assert done == Replayed(read=5, accepted=5, quarantined=0)
+    assert counts(done) == (5, 5, 0)
     assert told == [2, 4, 5]
     assert store.count("closures") == 5
 
@@ -168,17 +226,54 @@ def test_a_replay_that_was_stopped_can_be_begun_again(store: Store, monkeypatch:
     monkeypatch.setattr(replay, "PAGE", 2)
     keep_foreign(store, *(enveloped(ended(f"c{number}")) for number in range(5)))
 
-    def stop(_read: int) -> None:
-        raise KeyboardInterrupt
-
-    with services(store) as found, pytest.raises(KeyboardInterrupt):
-        replay.run(found, Selection(), stop)
+    stop = threading.Event()
+    with services(store) as found:
+        first = replay.run(found, QUARANTINED, progress=lambda _read: stop.set(), stop=stop)
     half_way = store.count("closures")
-    done = run(store)
+    done = run(store, replace(QUARANTINED, after=first.after))
 
-    assert half_way == 2
-    assert done == Replayed(read=3, accepted=3, quarantined=0)
+    assert (counts(first), first.is_complete, half_way) == ((2, 2, 0), False, 2)
+    assert (counts(done), done.is_complete) == ((3, 3, 0), True)
     assert store.count("closures") == 5
+
+
+def test_what_was_read_before_a_stop_is_not_read_again_although_it_still_fits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PAGE", 2)
+    store.record(b"{", b"[", b"}")
+    stop = threading.Event()
+    with services(store) as found:
+        first = replay.run(found, QUARANTINED, progress=lambda _read: stop.set(), stop=stop)
+
+    assert counts(first) == (2, 0, 2)
+    assert counts(run(store, replace(QUARANTINED, after=first.after))) == (1, 0, 1)
+
+
+def test_a_dry_run_tells_what_would_come_of_it_and_stores_nothing(store: Store) -> None:
+    keep_foreign(store, FOREIGN, enveloped(ended("other")), enveloped(agent_left("other")))
+    store.record(b"{", started("other"))
+    before = [store.rows(table) for table in TABLES]
+    done = run(store, dry_run=True)
+    after = [store.rows(table) for table in TABLES]
+    real = run(store)
+
+    assert (counts(done), done.closures_changed) == ((4, 3, 1), 2)
+    assert after == before
+    assert (counts(real), real.closures_changed) == ((4, 3, 1), None)
+    assert store.count("closures") == 2
+
+
+def test_a_dry_run_counts_the_closures_that_a_changed_resolution_map_would_change(store: Store) -> None:
+    with services(store) as found:
+        found.intake.record(parsed(ended(), solved(), ended("other"), organization_id=ORGANIZATION))
+    accepted = Selection(statuses=("accepted",))
+    unchanged = run(store, accepted, dry_run=True)
+    changed = run(store, accepted, dry_run=True, resolution={"wrapup_codes": {SOLVED: "resolved"}})
+
+    assert (unchanged.accepted, unchanged.closures_changed) == (3, 0)
+    assert (changed.accepted, changed.closures_changed) == (3, 1)
+    assert {row.resolution for row in store.rows("closures")} == {"unknown"}
 
 
 def test_an_event_that_lay_in_the_future_is_judged_by_the_present(
@@ -189,5 +284,5 @@ def test_an_event_that_lay_in_the_future_is_judged_by_the_present(
     much_later = clock.now() + timedelta(days=365 * 40)
     monkeypatch.setattr(clock, "now", lambda: much_later)
 
-    assert too_soon == Replayed(read=1, accepted=0, quarantined=1)
-    assert run(store) == Replayed(read=1, accepted=1, quarantined=0)
+    assert counts(too_soon) == (1, 0, 1)
+    assert counts(run(store)) == (1, 1, 0)
