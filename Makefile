@@ -1,6 +1,6 @@
 # Plain make. Each target makes the environment it needs: .venv with the run-time pins, .venv-dev with the others too.
 .POSIX:
-.PHONY: help demo run test check lock clean
+.PHONY: help demo run test check bench faults lock clean
 
 PYTHON ?= python3
 ARGS =
@@ -14,6 +14,8 @@ help:
 	@echo 'make run       migrate, then web and worker             (make run ARGS="...")'
 	@echo 'make test      run the tests                            (make test ARGS="tests/unit -k signature")'
 	@echo 'make check     style, types, imports, dead code, requirements'
+	@echo 'make bench     measure, beside yardsticks               (make bench ARGS="ingest")'
+	@echo 'make faults    kill processes by the hundred, and more; takes an hour'
 	@echo 'make lock      write the requirements files anew        (make lock ARGS="--upgrade")'
 	@echo 'make clean     remove the environments and the caches'
 
@@ -34,6 +36,15 @@ check: .venv-dev/project
 	$(DEV)/python tests/checks/dead_code.py
 	! grep -n -i -e '://' -e index requirements.txt requirements-dev.txt
 	$(DEV)/python tests/checks/licences.py
+
+bench: .venv-dev/project
+	@$(DEV)/python -m benchmarks $(ARGS)
+
+FAULTS = CRM_SYNC_FAULT_KILLS=200,50 CRM_SYNC_FAULTS_LONG=1
+LONG_TESTS = tests/faults tests/acceptance/test_many_workers.py tests/acceptance/test_crm_away.py
+
+faults: .venv-dev/project
+	$(FAULTS) $(DEV)/python -m pytest -rP $(LONG_TESTS) $(ARGS)
 
 LOCK = $(DEV)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' pyproject.toml $(ARGS)
