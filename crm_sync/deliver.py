@@ -114,10 +114,12 @@ def deliver_once(lane: Lane, database: Database) -> int:
     if hold is None:
         return 0
     lane.hold = hold
-    with lane.holds.keep(hold):
-        settled, entries = sort_out(lane.channel, hold.claims)
-        pushed = push(lane.channel, entries, lambda: not lane.has_ended and hold.may_call())
-    lane.hold = None
+    try:
+        with lane.holds.keep(hold):
+            settled, entries = sort_out(lane.channel, hold.claims)
+            pushed = push(lane.channel, entries, lambda: not lane.has_ended and hold.may_call())
+    finally:
+        lane.hold = None
     pushed.settlements += settled
     _settle(lane, database, hold, pushed)
     return len(hold.claims)
@@ -133,6 +135,7 @@ def _claim(lane: Lane, database: Database) -> Hold | None:
             connection,
             lane.target_id,
             limit=limit,
+            batch=lane.channel.batch,
             lease_seconds=worker.lease_seconds,
             rate=lane.channel.settings.pace,
             worker=lane.worker,
@@ -185,11 +188,13 @@ def _note(connection: Connection, lane: Lane, hold: Hold, pushed: Pushed) -> Non
     _hold_or_pause(connection, lane, pushed.faults)
     if pushed.is_answered and pacing.answered(connection, lane.target_id):
         log.info("breaker_closed", target=lane.name)
+    if pushed.is_answered is None and hold.claims[0].is_probe:
+        pacing.untried(connection, lane.target_id)
     if pushed.is_answered is False:
         note_failure(connection, lane, was_probe=hold.claims[0].is_probe)
     rate, unused = lane.channel.settings.pace, len(hold.claims) - pushed.sent
     if rate is not None and unused:
-        pacing.correct(connection, lane.target_id, rate, -unused)
+        pacing.correct(connection, lane.target_id, rate, -unused, age=hold.age)
 
 
 def note_failure(connection: Connection, lane: Lane, *, was_probe: bool) -> None:

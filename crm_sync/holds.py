@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import structlog
 
@@ -29,7 +30,12 @@ class Hold:
         self.ends_at = ends_at
         self.is_lost = False
         self._push_seconds = push_seconds
-        self._call_began_at = clock.monotonic()
+        self._began_at = self._call_began_at = clock.monotonic()
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago the claims were made."""
+        return timedelta(seconds=clock.monotonic() - self._began_at)
 
     @property
     def token(self) -> str:

@@ -5,7 +5,7 @@ Both live in the target's row, which a claim locks: so all workers on all hosts 
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import floor
+from math import ceil
 
 FAILURES_TO_OPEN = 5
 FIRST_REST = timedelta(seconds=30)
@@ -65,18 +65,24 @@ class Rate:
 
     @property
     def interval(self) -> timedelta:
-        """The time that one record takes at the steady rate."""
-        return timedelta(seconds=1 / self.per_second)
+        """The time that one record takes at the steady rate, in whole microseconds and never less."""
+        return timedelta(microseconds=ceil(1_000_000 / self.per_second))
 
     def permits(self, tat: datetime | None, now: datetime) -> int:
         """Return how many records may go now."""
         ahead = max(tat - now, timedelta()) if tat else timedelta()
-        return max(0, floor((self.burst * self.interval - ahead) / self.interval + 1e-9))
+        return max(0, (self.burst * self.interval - ahead) // self.interval)
 
     def taken(self, tat: datetime | None, now: datetime, count: int) -> datetime:
-        """Return the `tat` after so many records; a negative count gives back what was taken and not used."""
-        base = max(tat, now) if tat and count >= 0 else tat or now
-        return base + count * self.interval
+        """Return the `tat` after so many records."""
+        return (max(tat, now) if tat else now) + count * self.interval
+
+    def given_back(self, tat: datetime | None, now: datetime, count: int, *, age: timedelta) -> datetime:
+        """Return the `tat` after permits of this age were given back unused: as far as they have not come back by now.
+
+        A bucket that has been full meanwhile would else be filled twice over.
+        """
+        return (tat or now) - max(count * self.interval - max(age, timedelta()), timedelta())
 
     def wait(self, tat: datetime | None, now: datetime, count: int) -> timedelta:
         """Return how long it is until so many records may go; more than the burst never may."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -25,7 +26,7 @@ from crm_sync.store.tables import ADDRESS_LENGTH
 log = structlog.get_logger(__name__)
 
 _NO_ANSWER = frozenset((Kind.RETRYABLE, Kind.AMBIGUOUS))
-_OF_A_RECORD = frozenset((Kind.DATA, Kind.CONFLICT, Kind.GONE))
+_OF_THE_TARGET = frozenset((Kind.AUTH, Kind.CONFIG, Kind.RATE_LIMITED, Kind.QUOTA))
 
 CODE_LENGTH = 200
 """A vendor's code or request id is cut there, which is all that the audit holds."""
@@ -91,8 +92,7 @@ class Pushed:
         self.sent += len(call.receipts)
         if call.is_answered is not None:
             self.is_answered = self.is_answered or call.is_answered
-        concerns_all = len(faults) == len(call.receipts) and all(fault.kind not in _OF_A_RECORD for fault in faults)
-        self.is_in_vain = concerns_all and not call.is_defect
+        self.is_in_vain = call.is_answered is False or any(fault.kind in _OF_THE_TARGET for fault in faults)
 
 
 def sort_out(channel: Channel, claims: Sequence[Claim]) -> tuple[list[Settlement], list[Entry]]:
@@ -172,27 +172,37 @@ def _as_push(claim: Claim, key: str, fields: Mapping[str, JSON]) -> Push:
 
 def _call(channel: Channel, entries: Sequence[Entry]) -> Call:
     """Call the adapter, and return a receipt for each entry, whatever the adapter does."""
-    is_defect = False
     with PUSH_SECONDS.labels(target=channel.name).time():
         try:
             receipts = channel.adapter.push([entry.prepared for entry in entries])
             if not _match(receipts, entries):
                 raise TypeError("the adapter's receipts do not match its batch")
             return Call(receipts=[_storable(receipt) for receipt in receipts])
-        except AdapterFailure as error:
-            # When the CRM's whole endpoint is gone, the records are fine and wait for another.
-            is_gone = error.fault.kind is Kind.GONE
-            fault = replace(error.fault, kind=Kind.CONFIG) if is_gone else error.fault
         except BaseException as error:
-            fault, is_defect = _defect(channel, error), True
+            told = error.fault if isinstance(error, AdapterFailure) and _is_sound(error.fault) else None
+            fault, is_defect = told or _defect(channel, error), told is None
+    if fault.kind is Kind.GONE:
+        # When the CRM's whole endpoint is gone, the records are fine and wait for another.
+        fault = replace(fault, kind=Kind.CONFIG)
     failed = [_storable(_failed(entry.prepared.push_key, fault)) for entry in entries]
     return Call(receipts=failed, is_defect=is_defect)
 
 
-def _match(receipts: Sequence[Receipt], entries: Sequence[Entry]) -> bool:
+def _match(receipts: Any, entries: Sequence[Entry]) -> bool:
     """Tell whether there is one receipt for each entry, in order, each with a fault exactly when it failed."""
-    keys = [receipt.push_key for receipt in receipts] == [entry.prepared.push_key for entry in entries]
-    return keys and all((receipt.fault is None) == (receipt.outcome is not Outcome.FAILED) for receipt in receipts)
+    return (
+        isinstance(receipts, Sequence)
+        and all(isinstance(receipt, Receipt) and isinstance(receipt.outcome, Outcome) for receipt in receipts)
+        and [receipt.push_key for receipt in receipts] == [entry.prepared.push_key for entry in entries]
+        and all((receipt.fault is None) == (receipt.outcome is not Outcome.FAILED) for receipt in receipts)
+        and all(receipt.fault is None or _is_sound(receipt.fault) for receipt in receipts)
+    )
+
+
+def _is_sound(fault: Any) -> bool:
+    """Tell whether a fault is one that we can judge."""
+    is_fault = isinstance(fault, Fault) and isinstance(fault.kind, Kind)
+    return is_fault and isinstance(fault.retry_at, datetime | None)
 
 
 def _defect(channel: Channel, error: BaseException) -> Fault:

@@ -106,16 +106,18 @@ def claim(
     *,
     limit: int,
     lease_seconds: float,
+    batch: int | None = None,
     rate: Rate | None = None,
     worker: str = "",
 ) -> list[Claim]:
     """Claim up to `limit` due deliveries of a target, the longest due first; none when it may not be pushed to.
 
-    A delivery that has lost a lease comes alone: it may be what took its worker down. So does the probe of a breaker
-    that is half open. The tokens begin with the name of the `worker`.
+    Under a rate it waits for the permits of one `batch`, or of all. A delivery that has lost a lease comes alone: it
+    may be what took its worker down. So does the probe of a breaker that is half open. The tokens begin with the name
+    of the `worker`.
     """
     allowed = pacing.read(connection, target_id, lock=True)
-    if allowed is None or allowed.wait(rate, limit) != timedelta():
+    if allowed is None or allowed.wait(rate, batch or limit) != timedelta():
         return []
     most = 1 if not allowed.breaker.is_closed() else limit
     most = most if rate is None else min(most, rate.permits(allowed.tat, allowed.now))

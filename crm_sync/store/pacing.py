@@ -65,11 +65,23 @@ def take(connection: Connection, pacing: Pacing, rate: Rate | None, count: int, 
     return is_probe
 
 
-def correct(connection: Connection, target_id: int, rate: Rate, count: int) -> None:
-    """Take so many permits more, because more was sent than was claimed; or give back, when the count is negative."""
+def correct(connection: Connection, target_id: int, rate: Rate, count: int, *, age: timedelta = timedelta()) -> None:
+    """Take so many permits more, for what was sent beyond what was claimed; or give back, as old as they are."""
     pacing = read(connection, target_id, lock=True)
-    if pacing is not None:
-        _write(connection, target_id, {"tat": rate.taken(pacing.tat, pacing.now, count)})
+    if pacing is None:
+        return
+    if count >= 0:
+        tat = rate.taken(pacing.tat, pacing.now, count)
+    else:
+        tat = rate.given_back(pacing.tat, pacing.now, -count, age=age)
+    _write(connection, target_id, {"tat": tat})
+
+
+def untried(connection: Connection, target_id: int) -> None:
+    """Let another delivery try at once: that of the probe needed no call, or had no time for one."""
+    pacing = read(connection, target_id, lock=True)
+    if pacing is not None and not pacing.breaker.is_closed():
+        _write(connection, target_id, {"open_until": pacing.now})
 
 
 def answered(connection: Connection, target_id: int) -> bool:

@@ -152,13 +152,15 @@ def _version_fell(run: Run) -> Found:
 
 
 def _leased_for_ever(run: Run) -> Found:
-    began: dict[tuple[int, str], float] = {}
-    limit = 2 * run.lease_seconds + run.patience_seconds
+    began: dict[tuple[str, str], float] = {}
+    longest: dict[tuple[str, str], float] = {}
     for sample in sorted(run["leases"], key=lambda line: line["at"]):
         for held in sample["held"]:
-            began_at = began.setdefault((held["delivery"], held["token"]), held["until"] - run.lease_seconds)
-            if sample["at"] - began_at > limit:
-                yield held["conversation_id"], f"was still leased after {sample['at'] - began_at:.1f} s"
+            lease = (held["conversation_id"], held["token"])
+            longest[lease] = sample["at"] - began.setdefault(lease, held["until"] - run.lease_seconds)
+    for (conversation_id, _), seconds in longest.items():
+        if seconds > 2 * run.lease_seconds + run.patience_seconds:
+            yield conversation_id, f"was under one lease for {seconds:.1f} s"
     for delivery in run["delivery"]:
         if delivery["claim_token"] is not None or delivery["lease_until"] is not None:
             yield delivery["conversation_id"], "is leased at the end, when nobody works"

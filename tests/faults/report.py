@@ -8,7 +8,7 @@ from tests.faults import history
 from tests.faults.checker import ON_ITS_WAY_SECONDS, Violation
 from tests.faults.history import Line
 
-MOST_SHOWN = 10
+MOST_SHOWN = 2
 
 
 def summary(lines: Sequence[Line]) -> str:
@@ -35,12 +35,13 @@ def repeats(lines: Sequence[Line]) -> int:
 
 
 def shown(path: Path, violations: Sequence[Violation]) -> str:
-    """Return the first violations, each with what the history has about it."""
-    told = [
-        "\n".join((f"{one.name}: {one.subject} {one.told}", *history.about(path, one.subject)))
-        for one in violations[:MOST_SHOWN]
-    ]
-    return "\n\n".join((f"{len(violations)} violations in {path}", *told))
+    """Return how often each rule was broken, and its first violations with what the history has about them."""
+    counts = Counter(one.name for one in violations)
+    parts = [f"{path}: " + ", ".join(f"{name} {count} times" for name, count in counts.items())]
+    for name in counts:
+        for one in [one for one in violations if one.name == name][:MOST_SHOWN]:
+            parts.append("\n".join((f"{one.name}: {one.subject} {one.told}", *history.about(path, one.subject))))
+    return "\n\n".join(parts)
 
 
 def _cut(lines: Sequence[Line]) -> int:

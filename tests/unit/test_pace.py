@@ -37,9 +37,9 @@ def rests(trips: int) -> timedelta:
     return tried(breaker, times=trips - 1, was_probe=True).rest
 
 
-def given_back(rate: Rate, tat: datetime | None, now: datetime, count: int, _taken_at: datetime) -> datetime:
+def given_back(rate: Rate, tat: datetime | None, now: datetime, count: int, taken_at: datetime) -> datetime:
     """Give back so many permits that were taken then."""
-    return rate.taken(tat, now, -count)
+    return rate.given_back(tat, now, count, age=now - taken_at)
 
 
 @settings(max_examples=500)
