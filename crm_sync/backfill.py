@@ -39,13 +39,11 @@ def run(database: Database, name: str, ended: Window, *, progress: Callable[[int
     while not stop.is_set():
         with database.read() as connection:
             repairs.be_patient(connection)
-            page = repairs.not_owed(connection, to, ended, after=after, limit=PAGE)
-        if not page:
+            after, chosen = repairs.page_of_past(connection, to, ended, after=after, limit=PAGE)
+        if not after:
             return Backfilled(count=done, is_complete=True)
-        chosen = [row.conversation_id for row in page if repairs.is_chosen(row, to)]
         if chosen:
             with database.write() as connection:
                 done += repairs.owe_past(connection, name, chosen)
-        after = page[-1].conversation_id
         progress(done)
     return Backfilled(count=done, is_complete=False)

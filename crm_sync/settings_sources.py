@@ -135,6 +135,8 @@ def explained(error: "ErrorDetails", sources: Sources, known: Iterable[str]) -> 
             return f"{where} {problem}" + ("" if problem.endswith(("?", ".")) else ".")
         case "dict_type" | "model_type" | "model_attributes_type":
             return f"{where} must be a table."
+        case "tuple_type" | "list_type":
+            return f"{where} must be a list."
         case "string_type":
             return f"{where} must be text."
         case "invalid-json-value":

@@ -19,7 +19,16 @@ from crm_sync.pace import Rate
 from crm_sync.when import DIRECTIONS, MEDIA, When
 
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+def _not_empty(given: tuple[str, ...]) -> tuple[str, ...]:
+    # Not by a `min_length`, which counts only the items that are right.
+    if not given:
+        raise ValueError("must not be empty; give a value or remove it")
+    return given
+
+
+Texts = Annotated[tuple[Text, ...], AfterValidator(_not_empty)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -101,7 +110,7 @@ class TargetSettings(Table):
     batch: Count | None = None
     concurrency: Count = 2
     rate: Annotated[float, Field(strict=True, ge=0.001, le=100_000)] | None = None
-    burst: Count | None = None
+    burst: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     when: WhenSettings = WhenSettings()
     options: dict[str, JsonValue] = Field(default_factory=dict, repr=False)
     fields: dict[str, FieldRule] = Field(default_factory=dict)

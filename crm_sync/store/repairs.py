@@ -4,6 +4,7 @@ Everything goes page by page: pages are looked for in transactions that lock not
 own. Lock order, here as in the inbox and the outbox: the target, closures, then deliveries by conversation id.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     bindparam,
     case,
     delete,
@@ -102,7 +104,7 @@ class Served:
 def be_patient(connection: Connection) -> None:
     """Let this reading last as long as it must: over millions of rows that is more than a service may take."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT set_config('statement_timeout', '0', true)"))
+        connection.execute(text("SELECT set_config('statement_timeout', '0', true), set_config('jit', 'off', true)"))
 
 
 def now(connection: Connection) -> datetime:
@@ -196,32 +198,32 @@ def redeliver(connection: Connection, wanted: Wanted, ids: Sequence[int], *, in_
 def past(connection: Connection, to: Served, ended: Window) -> Past:
     """Return how many closures of a window a target is to be owed, and how many it is not."""
     c, d = _CLOSURES.c, _DELIVERIES.c
-    features = (c.media_type, c.direction, c.queue_ids, c.division_ids)
-    found = connection.execute(
-        select(*features, func.count().label("all"), func.count(d.id).label("owed"))
-        .join_from(_CLOSURES, _DELIVERIES, _is_owed(to), isouter=True)
-        .where(c.closed, *ended.holds(c.ended_at))
-        .group_by(*features)
-    ).all()
-    new = [(row.all - row.owed, to.owed_when.chooses(**{f.name: row._mapping[f] for f in features})) for row in found]
-    return Past(
-        to_owe=sum(many for many, is_chosen in new if is_chosen),
-        owed_already=sum(row.owed for row in found),
-        not_chosen=sum(many for many, is_chosen in new if not is_chosen),
+    # Counted apart: joined to all closures, the deliveries of a new target, of which PostgreSQL's statistics know
+    # nothing yet, would be gone through once for each of them.
+    in_all = _by_choice(connection, to, ended, select(_CLOSURES))
+    owed = _by_choice(
+        connection,
+        to,
+        ended,
+        select(_CLOSURES)
+        .join_from(_DELIVERIES, _CLOSURES, d.conversation_id == c.conversation_id)
+        .where(d.target_id == to.id),
     )
+    return Past(to_owe=in_all[True] - owed[True], owed_already=owed.total(), not_chosen=in_all[False] - owed[False])
 
 
-def not_owed(connection: Connection, to: Served, ended: Window, *, after: str, limit: int) -> Sequence[Any]:
-    """Return the next closures of a window that a target is not owed, chosen by it or not, by conversation id."""
-    c = _CLOSURES.c
-    query = select(_CLOSURES).where(c.closed, *ended.holds(c.ended_at), c.conversation_id > after)
-    missing = ~select(_DELIVERIES.c.id).where(_is_owed(to)).exists()
-    return connection.execute(_raised(query.where(missing)).order_by(c.conversation_id).limit(limit)).all()
+def page_of_past(connection: Connection, to: Served, ended: Window, *, after: str, limit: int) -> tuple[str, list[str]]:
+    """Go on through the closures of a window; return the last one, and those to be owed to the target.
 
-
-def is_chosen(row: Any, to: Served) -> bool:
-    """Tell whether a target is to be owed the closure of a row."""
-    return Raised.from_columns(row._mapping, version=row.version).is_owed(to.owed_when)
+    The last one is empty at the end.
+    """
+    c, d = _CLOSURES.c, _DELIVERIES.c
+    query = _raised(select(_CLOSURES).where(c.closed, *ended.holds(c.ended_at), c.conversation_id > after))
+    found = connection.execute(query.order_by(c.conversation_id).limit(limit)).all()
+    chosen = [row.conversation_id for row in found if _is_chosen(row, to)]
+    owed = select(d.conversation_id).where(d.target_id == to.id, d.conversation_id.in_(chosen))
+    known = set(connection.scalars(owed))
+    return (found[-1].conversation_id if found else "", [each for each in chosen if each not in known])
 
 
 def owe_past(connection: Connection, name: str, conversation_ids: Sequence[str]) -> int:
@@ -235,7 +237,7 @@ def owe_past(connection: Connection, name: str, conversation_ids: Sequence[str])
     # Locked before the insert, whose foreign key would lock them after it: an intake goes that way round, too.
     query = _raised(select(_CLOSURES).where(c.conversation_id.in_(conversation_ids)))
     locked = connection.execute(query.order_by(c.conversation_id).with_for_update(read=True)).all()
-    chosen = [row.conversation_id for row in locked if is_chosen(row, to)]
+    chosen = [row.conversation_id for row in locked if _is_chosen(row, to)]
     if not chosen:
         return 0
     moment = bulk.now_sql(connection)
@@ -321,9 +323,19 @@ def _last_code() -> Any:
     return last.order_by(a.version.desc(), a.id.desc()).limit(1).scalar_subquery()
 
 
-def _is_owed(to: Served) -> ColumnElement[bool]:
-    d = _DELIVERIES.c
-    return (d.target_id == to.id) & (d.conversation_id == _CLOSURES.c.conversation_id)
+def _by_choice(connection: Connection, to: Served, ended: Window, closures: Select[Any]) -> "Counter[bool]":
+    """Return how many of these closures have ended in the window, by whether the target chooses them."""
+    c = _CLOSURES.c
+    features = (c.media_type, c.direction, c.queue_ids, c.division_ids)
+    query = closures.where(c.closed, *ended.holds(c.ended_at)).with_only_columns(*features, func.count().label("many"))
+    counted: Counter[bool] = Counter()
+    for row in connection.execute(query.group_by(*features)):
+        counted[to.owed_when.chooses(**{each.name: row._mapping[each] for each in features})] += row.many
+    return counted
+
+
+def _is_chosen(row: Any, to: Served) -> bool:
+    return Raised.from_columns(row._mapping, version=row.version).is_owed(to.owed_when)
 
 
 def _raised(query: Any) -> Any:
