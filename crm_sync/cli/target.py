@@ -150,6 +150,8 @@ def remove(name: str, dry_run: bool, yes: bool) -> None:
     Its CRM keeps its records. A removal that was cut short is simply begun again.
     """
     with database() as opened:
+        with opened.write() as connection:
+            targets.retire_unnamed(connection)  # A worker does so, too, but none runs once no target is left.
         with opened.read() as connection:
             repairs.be_patient(connection)
             repairs.removable(repairs.target(connection, name))

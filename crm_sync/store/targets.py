@@ -69,6 +69,11 @@ def keep(connection: Connection, target_ids: Collection[int]) -> None:
     target one after the other: one that does not know it yet must not end what it is owed.
     """
     _name(connection, target_ids, NAMED_BY_A_WORKER)
+    retire_unnamed(connection)
+
+
+def retire_unnamed(connection: Connection) -> None:
+    """Retire the targets that no process has named for a while."""
     now = bulk.now_sql(connection)
     retired = connection.execute(
         text(f"""

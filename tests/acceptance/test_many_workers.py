@@ -33,12 +33,12 @@ RATE, BURST = 50, 50
 HARD_LIMIT = {"rate": RATE * 1.1, "burst": BURST + RATE * LATE_SECONDS}
 """What the throttling CRM takes: hardly more than the rate that we are told to keep over all workers."""
 
-Push: TypeAlias = dict[str, Any]
-
 ROUNDS, EVENTS = (8, 120) if IS_LONG else (2, 60)
 PACE = 8.0
 """Events in a second: few enough that no process waits for a core, or we would measure that."""
 A_DAY = 86_400
+
+Push: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def test_a_fast_crm_does_not_notice_that_others_are_in_trouble(world: World) -> 
             taken = [arrived[key] - at for key, at in sent.items()]
             round_delays += taken
             print(f"{number} {manner}: {told(taken)}; then others were owed: {', '.join(sorted(behind)) or 'none'}")
-            # Or else nothing was proved.
+            # Otherwise the others were in no trouble, and nothing was proved.
             assert manner == "quiet" or behind == {"slow", "angry", "throttling"}
     ratio = statistics.median(delays["troubled"]) / statistics.median(delays["quiet"])
     print(f"quiet: {told(delays['quiet'])}; troubled: {told(delays['troubled'])}; ratio {ratio:.3f}")

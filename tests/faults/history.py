@@ -39,6 +39,7 @@ class History:
         written = json.dumps({"line": line, **fields}) + "\n"
         with self._lock:
             self._file.write(written)
+            self._file.flush()  # A run that is broken off leaves all that had happened until then.
 
     def __enter__(self) -> Self:
         return self

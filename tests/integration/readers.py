@@ -80,8 +80,9 @@ def add_event(connection: Connection, event_id: str, conversation_id: str, *, re
 
 
 def add_target(connection: Connection, name: str, state: str = "live") -> int:
-    """Store a target and return its id."""
-    values = {"name": name, "adapter": "memory", "state": state, "created_at": LONG_AGO}
+    """Store a target, which a process has just named, and return its id."""
+    named_until = clock.now() + timedelta(hours=1)
+    values = {"name": name, "adapter": "memory", "state": state, "named_until": named_until, "created_at": LONG_AGO}
     return int(connection.scalar(insert(TargetRow).values(values).returning(TargetRow.id)) or 0)
 
 

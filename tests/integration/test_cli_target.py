@@ -190,6 +190,17 @@ def test_a_refused_removal_says_when_the_target_can_be_removed(growing_url: str,
     assert clock.to_text(named_until) in crm_sync("target", "remove", "new", "--yes").stderr
 
 
+def test_the_last_target_can_be_removed_although_no_worker_runs_that_would_retire_it(
+    filled_url: str, crm_sync: Command
+) -> None:
+    with opened_store(filled_url, names=()) as store:
+        store.change("targets", where={"name": "sales"}, named_until=clock.now() - timedelta(seconds=1))
+
+    assert crm_sync("target", "remove", "sales", "--yes").exit_code == 0
+    assert crm_sync("target", "remove", "old", "--yes").exit_code == 0
+    assert crm_sync("target", "list").stdout.startswith("There are no targets yet")
+
+
 @pytest.mark.parametrize("name", ["", "Sales", "a b", "-a", "a" * 64])
 def test_a_name_that_the_settings_would_refuse_is_a_usage_error(filled_url: str, crm_sync: Command, name: str) -> None:
     refused = crm_sync("target", "rename", "--", "sales", name)
