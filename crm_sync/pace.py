@@ -80,7 +80,8 @@ class Rate:
     def given_back(self, tat: datetime | None, now: datetime, count: int, *, age: timedelta) -> datetime:
         """Return the `tat` after permits of this age were given back unused: as far as they have not come back by now.
 
-        A bucket that has been full meanwhile would else be filled twice over.
+        A bucket that has been full meanwhile would else be filled twice over. A clock that has gone back hides that:
+        then these permits, and no more, may go once too often.
         """
         return (tat or now) - max(count * self.interval - max(age, timedelta()), timedelta())
 

@@ -93,7 +93,7 @@ def pause(connection: Connection, name: str, reason: str) -> None:
 def resume(connection: Connection, name: str) -> None:
     """Push to the target again, at once."""
     _change(connection, name, {"state": "live", "paused_at": None, "paused_reason": None, "not_before": None,
-                               "failures": 0, "trips": 0, "open_until": None})  # fmt: skip
+                               "failures": 0, "trips": 0, "open_until": None, "tat": None})  # fmt: skip
 
 
 def paused(connection: Connection) -> list[str]:

@@ -16,12 +16,18 @@ OPEN = Breaker(failures=5, trips=1, open_until=NOW + FIRST_REST)
 
 PER_SECOND = st.one_of(st.floats(0.001, 100_000), st.sampled_from([0.001, 0.5, 1.0, 3.0, 10.0, 100_000.0]))
 RATES = st.builds(Rate, per_second=PER_SECOND, burst=st.one_of(st.integers(1, 4), st.integers(1, 50)))
-INTERVALS = st.one_of(st.just(0.0), st.sampled_from([-1.0, 1.0, 100.0]), st.floats(-2, 60))
-MOVES = st.lists(
-    st.tuples(INTERVALS, st.sampled_from(["claim", "give back"]), st.integers(0, 2), st.integers(1, 60),
-              st.sampled_from([0.0, 0.5, 1.0])),
-    max_size=25,
-)  # fmt: skip
+ONWARDS = st.one_of(st.just(0.0), st.sampled_from([1.0, 100.0]), st.floats(0, 60))
+BACK_TOO = st.one_of(st.sampled_from([-1.0, -100.0]), st.floats(-2, 60))
+Move = tuple[float, str, int, int, float]
+
+
+def moves(intervals: st.SearchStrategy[float], *does: str) -> st.SearchStrategy[list[Move]]:
+    """Return what workers may do: after so many intervals, what, which worker, how many records, and the sent part."""
+    return st.lists(
+        st.tuples(intervals, st.sampled_from(does), st.integers(0, 2), st.integers(1, 60),
+                  st.sampled_from([0.0, 0.5, 1.0])),
+        max_size=25,
+    )  # fmt: skip
 
 
 def tried(breaker: Breaker, *, times: int = 1, was_probe: bool = False) -> Breaker:
@@ -42,17 +48,8 @@ def given_back(rate: Rate, tat: datetime | None, now: datetime, count: int, take
     return rate.given_back(tat, now, count, age=now - taken_at)
 
 
-@settings(max_examples=500)
-@example(  # What was claimed long ago has come back by itself: it cannot be given back as well.
-    rate=Rate(per_second=1.0, burst=10),
-    moves=[(0.0, "claim", 0, 5, 0.0), (100.0, "claim", 1, 5, 1.0), (0.0, "give back", 0, 1, 0.0),
-           (0.0, "claim", 2, 10, 1.0)],
-)  # fmt: skip
-@given(rate=RATES, moves=MOVES)
-def test_no_window_sees_more_than_the_rate_and_one_burst(
-    rate: Rate, moves: list[tuple[float, str, int, int, float]]
-) -> None:
-    """Three workers claim, send a part at once and give back the rest when they like; the clock may go back."""
+def keep_to(rate: Rate, moves: list[Move]) -> None:
+    """Let three workers claim, send a part at once and give back the rest when they like: no window sees too much."""
     tat, now = None, NOW
     unsent: dict[int, list[tuple[int, datetime]]] = defaultdict(list)
     sent: list[tuple[datetime, int]] = []
@@ -69,6 +66,22 @@ def test_no_window_sees_more_than_the_rate_and_one_burst(
             instants = [at for at, _ in sent[first:]]
             records = sum(many for _, many in sent[first:])
             assert records * rate.interval <= max(instants) - min(instants) + rate.burst * rate.interval
+
+
+@settings(max_examples=500)
+@example(  # What was claimed long ago has come back by itself: it cannot be given back as well.
+    rate=Rate(per_second=1.0, burst=10),
+    moves=[(0.0, "claim", 0, 5, 0.0), (100.0, "claim", 1, 5, 1.0), (0.0, "give back", 0, 1, 0.0),
+           (0.0, "claim", 2, 10, 1.0)],
+)  # fmt: skip
+@given(rate=RATES, moves=moves(ONWARDS, "claim", "give back"))
+def test_no_window_sees_more_than_the_rate_and_one_burst(rate: Rate, moves: list[Move]) -> None:
+    keep_to(rate, moves)
+
+
+@given(rate=RATES, moves=moves(BACK_TOO, "claim"))
+def test_a_clock_that_goes_back_lets_no_more_records_go(rate: Rate, moves: list[Move]) -> None:
+    keep_to(rate, moves)
 
 
 @given(per_second=PER_SECOND)
@@ -104,6 +117,13 @@ def test_what_is_given_back_at_once_was_never_taken(rate: Rate, ahead: float, co
     back = rate.given_back(rate.taken(tat, NOW, count), NOW, count, age=NOTHING)
 
     assert rate.permits(back, NOW) == rate.permits(tat, NOW)
+
+
+@given(rate=RATES, count=st.integers(1, 60), intervals=st.floats(-100, 0))
+def test_a_clock_that_has_gone_back_gives_back_no_more_than_was_taken(rate: Rate, count: int, intervals: float) -> None:
+    tat = rate.taken(None, NOW, count)
+
+    assert rate.given_back(tat, NOW, count, age=intervals * rate.interval) == NOW
 
 
 @given(rate=RATES, count=st.integers(1, 100))
