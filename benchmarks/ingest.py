@@ -17,7 +17,7 @@ from benchmarks.results import Measured, Wrong
 from benchmarks.wrk import Load
 from crm_sync.store.engine import Database
 
-REPEATS = 7
+REPEATS = 12
 SECONDS = 3
 WARM_UP_SECONDS = 2
 TARGETS = ("first", "second")

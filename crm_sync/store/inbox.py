@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, bindparam, select, text
 
 from crm_sync import clock
 from crm_sync.closure import FIELDS, Closure, Event, EventStatus, Facts, derive, merge
@@ -30,6 +30,15 @@ _EVENT_COLUMNS = (
     "occurred_at", "received_at", "trace_id", "body",
 )  # fmt: skip
 _CLOSURE_COLUMNS = (*FIELDS, "facts", "digest")
+# Made once: SQLAlchemy takes longer to build them with so many ids than the database to answer.
+_NAMED = _CLOSURES.c.conversation_id.in_(bindparam("conversations", expanding=True))
+_FIND = select(_CLOSURES.c.conversation_id).where(_NAMED)
+_LOCK = (
+    select(_CLOSURES.c.conversation_id, _CLOSURES.c.facts, _CLOSURES.c.version)
+    .where(_NAMED)
+    .order_by(_CLOSURES.c.conversation_id)
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,21 +221,14 @@ def _answers(events: Sequence[Event], fresh: set[str]) -> list[Recorded]:
 
 def _find(connection: Connection, conversations: Sequence[str]) -> set[str]:
     """Return those that are stored already. It spares work only: what another process inserts meanwhile, is met."""
-    c = _CLOSURES.c.conversation_id
-    return set(connection.scalars(select(c).where(c.in_(conversations))))
+    return set(connection.scalars(_FIND, {"conversations": conversations}))
 
 
 def _lock(connection: Connection, conversations: Sequence[str]) -> dict[str, _Known]:
     """Lock the closures that exist, and return what they hold."""
     if not conversations:
         return {}
-    c = _CLOSURES.c
-    rows = connection.execute(
-        select(c.conversation_id, c.facts, c.version)
-        .where(c.conversation_id.in_(conversations))
-        .order_by(c.conversation_id)
-        .with_for_update()
-    )
+    rows = connection.execute(_LOCK, {"conversations": conversations})
     return {row.conversation_id: _Known(facts=row.facts, version=row.version) for row in rows}
 
 

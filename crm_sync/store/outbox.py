@@ -65,8 +65,8 @@ class Settlement:
     """What came of a claim: the delivery's next state, and the attempt for the audit.
 
     `wait` is how long a pending delivery is left alone from now, by the database's clock.
-    `payload_hash` is None when we cannot know what
-    the CRM holds now. `sent` tells whether anything may have left for the CRM.
+    `payload_hash` is None when we cannot know what the CRM holds now. `sent` tells whether anything may have left for
+    it.
     """
 
     claim: Claim
