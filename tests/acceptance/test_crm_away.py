@@ -12,8 +12,8 @@ from tests.acceptance.clockwork import LATE_SECONDS, instants, largest_burst, pa
 from tests.acceptance.harness import IS_LONG, Running, World, webhook_target
 from tests.acceptance.sender import Sender, conversation
 
-CLOSURES, RATE = (20_000, 200) if IS_LONG else (1_000, 100)
-BURST = RATE
+CLOSURES = 20_000 if IS_LONG else 1_000
+RATE = BURST = 100
 LANES = 4
 AWAY_SECONDS = 2 * 3600
 ENDS = [f"2024-01-15T10:{minute}:00.000Z" for minute in (34, 44, 54)]
@@ -24,7 +24,7 @@ RESTS = [30, 60, 120, 240, 480]
 LONGEST_REST = 600
 
 
-@pytest.mark.timeout(900 if IS_LONG else 180)
+@pytest.mark.timeout(1_800 if IS_LONG else 180)
 def test_a_crm_that_was_away_for_hours_gets_each_closure_once_and_no_faster_than_allowed(world: World) -> None:
     crm = world.crm()
     crm.add_fault(kind="fail", times=None)
