@@ -26,7 +26,7 @@ run: .venv/project
 	@$(RUN)/crm-sync run $(ARGS)
 
 test: .venv-dev/project
-	$(DEV)/python -m pytest -n 2 $(ARGS)
+	$(DEV)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv-dev/project
 	$(DEV)/ruff check .
