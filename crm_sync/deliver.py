@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from crm_sync import clock
 from crm_sync.errors import Fault, Unavailable
-from crm_sync.holds import Hold, Holds
+from crm_sync.holds import GRACE_SECONDS, Hold, Holds
 from crm_sync.metrics import PUSHES
 from crm_sync.push import Channel, Pushed, push, sort_out
 from crm_sync.retry import judge
@@ -110,19 +110,45 @@ def look(lane: Lane, database: Database) -> float:
 
 def deliver_once(lane: Lane, database: Database) -> int:
     """Claim, push and settle once; return how many deliveries were claimed."""
-    hold = _claim(lane, database)
-    if hold is None:
+    room = lane.holds.room
+    if not room.enter(lane, POLL_SECONDS):
         return 0
+    try:
+        hold = _claim(lane, database)
+        if hold is not None and hold.claims[0].may_take_its_worker_down:
+            hold = _claim_apart(lane, database, hold)
+        if hold is None:
+            return 0
+        _settle(lane, database, hold, _push(lane, hold))
+        return len(hold.claims)
+    finally:
+        room.leave(lane)
+
+
+def _claim_apart(lane: Lane, database: Database, hold: Hold) -> Hold | None:
+    """Give back what may take its worker down, and claim once more when no other lane has anything in its hands.
+
+    With it in our hands we would wait for another such delivery, and lose it once more should that one be the culprit.
+    """
+    _settle(lane, database, hold, Pushed(unsent=list(hold.claims)))
+    is_alone = lane.holds.room.be_alone(lane, lane.holds.settings.push_deadline_seconds + 2 * GRACE_SECONDS)
+    return _claim(lane, database) if is_alone and not lane.has_ended else None
+
+
+def _push(lane: Lane, hold: Hold) -> Pushed:
     lane.hold = hold
     try:
         with lane.holds.keep(hold):
             settled, entries = sort_out(lane.channel, hold.claims)
-            pushed = push(lane.channel, entries, lambda: not lane.has_ended and hold.may_call())
+            pushed = push(lane.channel, entries, lambda: _may_call(lane, hold))
     finally:
         lane.hold = None
     pushed.settlements += settled
-    _settle(lane, database, hold, pushed)
-    return len(hold.claims)
+    return pushed
+
+
+def _may_call(lane: Lane, hold: Hold) -> bool:
+    return not lane.has_ended and not lane.holds.room.is_asked_to_leave(lane) and hold.may_call()
 
 
 def _claim(lane: Lane, database: Database) -> Hold | None:

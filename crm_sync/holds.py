@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 
 from crm_sync import clock
+from crm_sync.room import Room
 from crm_sync.settings import WorkerSettings
 from crm_sync.store import outbox
 from crm_sync.store.engine import Database
@@ -57,6 +58,7 @@ class Holds:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.room = Room()
         self._lock = threading.Lock()
         self._held: dict[str, Hold] = {}
 

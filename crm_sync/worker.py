@@ -155,6 +155,7 @@ class Crew:
             with self._database.write() as connection:
                 note_failure(connection, lane, was_probe=hold.claims[0].is_probe)
                 outbox.forsake(connection, hold.claims)
+            self._holds.room.leave(lane)
             fresh = replace(lane, hold=None, is_replaced=False, batches=1)
             self._lanes[self._lanes.index(lane)] = fresh
             self._start(fresh)

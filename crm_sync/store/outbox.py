@@ -24,6 +24,8 @@ from crm_sync.store import bulk, pacing
 from crm_sync.store.tables import AttemptRow, ClosureRow, DeliveryRow, TargetRow
 
 TOKEN_LENGTH = 32
+LOSSES_APART = 2
+"""Leases after whose loss a delivery is pushed while its worker pushes nothing else."""
 LOSSES_ALONE = 3
 """Leases that a delivery may lose while it is claimed alone, before it is taken for what kills its worker."""
 
@@ -53,6 +55,11 @@ class Claim:
     redelivery: int
     crm_record_id: str | None
     is_probe: bool = False
+
+    @property
+    def may_take_its_worker_down(self) -> bool:
+        """Whether it has lost leases twice in a row: it must not take others down with it a third time."""
+        return LOSSES_APART <= self.lost_leases <= LOSSES_ALONE
 
     @property
     def took_its_worker_down(self) -> bool:

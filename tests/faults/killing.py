@@ -34,22 +34,27 @@ class Workers:
         victim = self._running[place]
         self._world.until(lambda: all(map(_worker_id, self._running)), "all workers have started")
         worker = _worker_id(victim)
-        self._world.until(lambda: self._pushes(worker), "it pushes")
-        time.sleep(dice.uniform(0, self._latency_seconds))
+        # Looked at again after the pause, in which it may have gone on to another delivery.
+        self._world.until(lambda: self._pushes(worker, dice) and not self._holds_a_spared_one(worker), "it pushes")
         at = time.time()
         victim.kill()
         lost = held(self._world, worker)
         self._running[place] = self._world.spawn("worker")
         self._history.note("killed", at=at, process="worker", worker=worker, held=lost)
 
-    def _pushes(self, worker: str) -> bool:
-        """Whether it may be killed in mid push, and not for the third time with the same delivery in its hands.
+    def _pushes(self, worker: str, dice: random.Random) -> bool:
+        """Whether it was pushing; returns at some moment of that push."""
+        if not held(self._world, worker) or not self._crm.pushes_under_way():
+            return False
+        time.sleep(dice.uniform(0, self._latency_seconds))
+        return True
 
-        What has lost its worker so often is taken for the cause, and rightly given up.
+    def _holds_a_spared_one(self, worker: str) -> bool:
+        """Whether it has a delivery in its hands with which workers were killed twice already.
+
+        What has lost its worker four times is taken for the cause, and rightly given up.
         """
-        in_its_hands = held(self._world, worker)
-        is_spared = any(delivery["lost_leases"] >= SPARED_FROM for delivery in in_its_hands)
-        return bool(in_its_hands) and not is_spared and self._crm.pushes_under_way() > 0
+        return any(delivery["lost_leases"] >= SPARED_FROM for delivery in held(self._world, worker))
 
 
 class Web:
