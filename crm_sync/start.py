@@ -9,6 +9,7 @@ import structlog
 from flask import Flask
 
 from crm_sync import logs
+from crm_sync.adapters import registry
 from crm_sync.app import create_app
 from crm_sync.errors import Unavailable
 from crm_sync.services import opened
@@ -25,7 +26,7 @@ WEB_BUSY_SECONDS = 2.0
 
 def check(settings: Settings) -> list[str]:
     """Return warnings; raises SetupError for what must be put right before anything listens."""
-    settings.require_for_web()
+    _require(settings)
     database = Database(settings.database_url)
     try:
         return [*settings.warnings, *require_current(database), *check_durability(database)]
@@ -38,7 +39,7 @@ def web_application() -> Flask:
     settings = Settings.load(os.environ, cwd=Path.cwd())
     logs.configure(settings.log_format)
     logs.hide(settings.secret_values())
-    settings.require_for_web()
+    _require(settings)
     stack = ExitStack()
     services = stack.enter_context(opened(settings, busy_seconds=WEB_BUSY_SECONDS))
     atexit.register(stack.close)
@@ -55,6 +56,12 @@ def web_application() -> Flask:
         # A process that is started anew while the database is away must come up, or nothing would recover by itself.
         log.warning("database_unavailable", reason=str(error))
     return create_app(services)
+
+
+def _require(settings: Settings) -> None:
+    """Raise SettingsError for what is missing, and for targets that no worker could serve: web announces them."""
+    settings.require_for_web()
+    registry.check(settings.targets, worker_deadline_seconds=settings.worker.push_deadline_seconds)
 
 
 def _is_gevent() -> bool:

@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crm_sync import clock
 from crm_sync.adapters.contract import Adapter
-from crm_sync.adapters.registry import build
+from crm_sync.adapters.registry import build_all
 from crm_sync.deliver import POLL_SECONDS, Bell, Lane, note_failure, work
-from crm_sync.errors import SettingsError, SetupError, Unavailable
+from crm_sync.errors import SetupError, Unavailable
 from crm_sync.holds import GRACE_SECONDS, Holds
 from crm_sync.push import Channel
 from crm_sync.settings import Settings
@@ -29,23 +29,9 @@ KEEP_SECONDS = 60.0
 """How often a worker says which targets it serves."""
 
 
-def build_adapters(settings: Settings) -> dict[str, Adapter]:
-    """Return the adapter of each target by name; raises SettingsError that names every fault of every target."""
-    adapters: dict[str, Adapter] = {}
-    faults: list[str] = []
-    for name, target in settings.targets.items():
-        try:
-            adapters[name] = build(name, target, worker_deadline_seconds=settings.worker.push_deadline_seconds)
-        except SettingsError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise SettingsError(faults)
-    return adapters
-
-
 def run(settings: Settings, database: Database, stop: threading.Event) -> None:
     """Deliver until `stop` is set; then finish the calls that are under way, give back the rest, and return."""
-    adapters = build_adapters(settings)
+    adapters = build_all(settings.targets, worker_deadline_seconds=settings.worker.push_deadline_seconds)
     crew = Crew(settings, database, adapters, stop)
     crew.start()
     crew.keep_awake()

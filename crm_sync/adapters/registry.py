@@ -59,6 +59,28 @@ def build(target_name: str, settings: TargetSettings, *, worker_deadline_seconds
     raise SettingsError([f"[targets.{target_name}] {fault}" for fault in faults])
 
 
+def build_all(targets: Mapping[str, TargetSettings], *, worker_deadline_seconds: float = 20) -> dict[str, Adapter]:
+    """Return the adapter of each target by name; raises SettingsError that names every fault of every target."""
+    adapters: dict[str, Adapter] = {}
+    faults: list[str] = []
+    for name, target in targets.items():
+        try:
+            adapters[name] = build(name, target, worker_deadline_seconds=worker_deadline_seconds)
+        except SettingsError as error:
+            faults.extend(error.faults)
+    if faults:
+        for adapter in adapters.values():
+            adapter.close()
+        raise SettingsError(faults)
+    return adapters
+
+
+def check(targets: Mapping[str, TargetSettings], *, worker_deadline_seconds: float = 20) -> None:
+    """Raise what `build_all` would, and keep nothing."""
+    for adapter in build_all(targets, worker_deadline_seconds=worker_deadline_seconds).values():
+        adapter.close()
+
+
 def _find(name: str) -> EntryPoint | None:
     if name in OURS:
         return EntryPoint(name=name, value=OURS[name], group=GROUP)

@@ -1,5 +1,6 @@
 """The command line `crm-sync`: one file per group of commands, imported when the group is asked for."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module, metadata
 from typing import Any
@@ -46,6 +47,12 @@ class _Main(click.Group):
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{module}"), cmd_name)
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Bytes that are not UTF-8 come as half surrogates, which no database takes and no terminal shows.
+        if any(not argument.isascii() and re.search("[\ud800-\udfff]", argument) for argument in args):
+            ctx.fail("An argument is not UTF-8: write it in that encoding.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

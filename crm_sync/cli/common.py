@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,16 @@ def window_options(which: str) -> Callable[[Callable[..., None]], Callable[..., 
     """Return the options --since and --until for a command that deals with things of an instant: "that ended", say."""
 
     def added(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def checked(*args: Any, since: datetime | None, until: datetime | None, **options: Any) -> None:
+            if since is not None and until is not None and since >= until:
+                raise click.UsageError("--since is not before --until, so nothing lies between: turn them round.")
+            command(*args, since=since, until=until, **options)
+
         until = click.option("--until", type=Instant(), metavar="DATE", help=f"Only those {which} before DATE.")
         since = click.option("--since", type=Instant(), metavar="DATE", help=f"Only those {which} at DATE or later: "
                              "2024-01-15 in UTC, or 2024-01-15T10:34:12Z.")  # fmt: skip
-        return since(until(command))
+        return since(until(checked))
 
     return added
 

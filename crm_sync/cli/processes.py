@@ -25,11 +25,12 @@ GUNICORN = ("-m", "gunicorn", "--config", "python:crm_sync.web.server", "crm_syn
 
 @click.command()
 @click.option("--host", help="Listen at this address instead of the HOST of the settings.")
-@click.option("--port", type=int, help="Listen here instead of at the PORT of the settings.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Listen here instead of at the PORT of the settings.")
 @click.option("--check", is_flag=True, help="Only check settings, schema and durability.")
 def web(host: str | None, port: int | None, check: bool) -> None:
     """Receive events and answer the API."""
     _listen_at(host, port)
+    _check_concurrency()
     from crm_sync import start
 
     loaded = settings(least=logging.INFO)
@@ -37,7 +38,6 @@ def web(host: str | None, port: int | None, check: bool) -> None:
         for warning in start.check(loaded):
             click.echo(f"Warning: {warning}", err=True)
         return
-    _check_concurrency()
     # A fresh process image: gevent must patch before anything else has been imported.
     os.execv(sys.executable, (sys.executable, *GUNICORN))
 
@@ -60,7 +60,7 @@ def worker() -> None:
 
 @click.command()
 @click.option("--host", help="Listen at this address instead of the HOST of the settings.")
-@click.option("--port", type=int, help="Listen here instead of at the PORT of the settings.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Listen here instead of at the PORT of the settings.")
 def run(host: str | None, port: int | None) -> None:
     """Migrate, then run web and worker on this machine until Ctrl-C."""
     _listen_at(host, port)

@@ -62,10 +62,15 @@ def test_every_fault_of_the_settings_is_told_at_once_and_nothing_listens(tmp_pat
         assert "short" not in done.stderr.replace("shorter", "")
 
 
-def test_an_adapter_that_is_not_there_or_set_up_wrongly_stops_the_worker(tmp_path: Path, migrated_url: str) -> None:
+@pytest.mark.parametrize("command", [("worker",), ("web",), ("web", "--check")])
+def test_an_adapter_that_is_not_there_or_set_up_wrongly_stops_every_process(
+    command: tuple[str, ...], tmp_path: Path, migrated_url: str
+) -> None:
     with World(tmp_path, migrated_url) as world:
         world.settings = '[targets.a]\nadapter = "salesfroce"\n[targets.b]\nadapter = "webhook"\nurl = "not a url"\n'
-        done = world.crm_sync("worker")
+        done = world.crm_sync(*command, PORT=str(free_port()))
+        # Web is who announces targets: what no worker can serve must not reach the other hosts.
+        assert world.rows("SELECT name FROM targets") == []
 
     assert done.returncode == 1
     assert "[targets.a] there is no adapter 'salesfroce'" in done.stderr

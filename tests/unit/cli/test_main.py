@@ -90,3 +90,27 @@ def test_a_reader_who_leaves_is_no_error() -> None:
 def checkout() -> Path:
     """Return the folder from which `python -m crm_sync` runs uninstalled."""
     return Path(cli.__file__).parents[2]
+
+
+def test_an_argument_that_is_not_utf8_is_a_usage_error() -> None:
+    command = [sys.executable, "-m", "crm_sync", "target", "pause", b"cr\xff"]
+    done = subprocess.run(command, capture_output=True, check=False)
+
+    assert done.returncode == 2
+    assert b"An argument is not UTF-8" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["-4", "0", "65536", "x"])
+def test_a_port_that_is_none_is_a_usage_error_that_names_the_option(port: str) -> None:
+    result = CliRunner().invoke(cli.main, ["web", "--port", port])
+
+    assert result.exit_code == 2
+    assert "--port" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["redeliver"], ["replay"], ["target", "backfill", "crm"]])
+def test_a_window_that_ends_before_it_begins_is_a_usage_error(command: list[str]) -> None:
+    result = CliRunner().invoke(cli.main, [*command, "--since", "2026-01-02", "--until", "2026-01-01"])
+
+    assert result.exit_code == 2
+    assert "turn them round" in result.stderr
