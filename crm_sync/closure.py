@@ -166,14 +166,21 @@ def derive(conversation_id: str, facts: Facts, known: ResolutionMap) -> Closure:
     started_at = _earliest([conversation, *customers], "started_at")
     agent_took_part = any(_value(session, "worked") for session in sessions)
     disconnect = _last_disconnect(customers)
+    closed = _is_closed(conversation, customers)
     signals = Signals(
         wrapup_code=wrapup.get("code"),
         payload_word=_value(conversation, "resolution_status"),
         attribute_word=_as_word(attributes.get(known.attribute)),
         flow_outcome=_newest(sessions, "flow_outcome"),
         flow_exit=_newest(sessions, "flow_exit"),
+        flow_transfer=_newest(sessions, "flow_transfer"),
+        acd_outcome=_newest(sessions, "acd_outcome"),
         disconnect=disconnect,
+        self_served=bool(_value(conversation, "self_served")),
+        queue_reached=any(_value(session, "role") == "acd" for session in sessions),
         agent_took_part=agent_took_part,
+        closed=closed,
+        wrapup_is_provisional=bool(wrapup.get("provisional")),
     )
     resolution = decide(signals, known)
 
@@ -185,7 +192,7 @@ def derive(conversation_id: str, facts: Facts, known: ResolutionMap) -> Closure:
     return Closure(
         conversation_id=conversation_id,
         organization_id=_value(conversation, "organization_id"),
-        closed=_is_closed(conversation, customers),
+        closed=closed,
         started_at=started_at,
         ended_at=ended_at,
         customer_left_at=left_at,

@@ -2,9 +2,11 @@
 
 The signals are ranked, the first that speaks decides, and a later and better one corrects it:
 
-    1  wrap-up code in the configured map             final
+    1  wrap-up code in the configured map             final, unless the code is provisional
     2  resolution status in a payload or attribute    final when its word is known
     3  outcome or exit of a bot flow                  never final: a person may still take over
+    4  analytics: the customer served itself          never final
+    5  left in a queue, handed on, or cut off         never final
     -  nothing but a disconnect                       unknown, pending
 """
 
@@ -57,12 +59,30 @@ class Signals:
     attribute_word: str | None = None
     flow_outcome: str | None = None
     flow_exit: str | None = None
+    flow_transfer: str | None = None
+    acd_outcome: str | None = None
     disconnect: str | None = None
+    self_served: bool = False
+    queue_reached: bool = False
     agent_took_part: bool = False
+    closed: bool = False
+    wrapup_is_provisional: bool = False
 
 
 PENDING = Resolution(status=Status.UNKNOWN)
 _LONGEST_REASON = 200
+
+_TO_PEOPLE = frozenset(("ACD", "USER", "GROUP"))
+_CUT_OFF = {
+    "timeout": Status.ABANDONED,
+    "inactivity": Status.ABANDONED,
+    "session_expired": Status.ABANDONED,
+    "error": Status.UNRESOLVED,
+    "transport_failure": Status.UNRESOLVED,
+    "uncallable": Status.UNRESOLVED,
+    "dnd_endpoint": Status.UNRESOLVED,
+}
+"""What a disconnect type says by itself: nobody was there any more, or something failed."""
 
 
 def decide(signals: Signals, known: ResolutionMap) -> Resolution:
@@ -72,6 +92,9 @@ def decide(signals: Signals, known: ResolutionMap) -> Resolution:
         or _by_word("payload", signals.payload_word, known)
         or _by_word("attribute", signals.attribute_word, known)
         or _by_flow(signals)
+        or _by_self_service(signals)
+        or _by_queue(signals)
+        or _by_transfer(signals)
         or _by_disconnect(signals)
     )
 
@@ -80,7 +103,7 @@ def _by_wrapup(signals: Signals, known: ResolutionMap) -> Resolution | None:
     code = signals.wrapup_code
     if code is None or (status := known.wrapup_codes.get(code)) is None:
         return None
-    return Resolution(status=status, source="wrapup_code", reason=code, is_final=True)
+    return Resolution(status=status, source="wrapup_code", reason=code, is_final=not signals.wrapup_is_provisional)
 
 
 def _by_word(source: str, word: str | None, known: ResolutionMap) -> Resolution | None:
@@ -104,7 +127,34 @@ def _by_flow(signals: Signals) -> Resolution | None:
     return None
 
 
+def _by_self_service(signals: Signals) -> Resolution | None:
+    if signals.self_served and not signals.agent_took_part:
+        return Resolution(status=Status.RESOLVED, source="self_served", reason="selfServed")
+    return None
+
+
+def _by_queue(signals: Signals) -> Resolution | None:
+    """Abandoned: it waited for people, and is over without any. While it lasts they may still come."""
+    if signals.agent_took_part or not (signals.closed and signals.queue_reached):
+        return None
+    return Resolution(status=Status.ABANDONED, source="queue", reason=signals.acd_outcome)
+
+
+def _by_transfer(signals: Signals) -> Resolution | None:
+    if signals.flow_exit != "TRANSFER":
+        return None
+    to = signals.flow_transfer
+    if to in _TO_PEOPLE:
+        return Resolution(status=Status.ESCALATED, source="flow_transfer", reason=to)
+    if to == "NUMBER" and not signals.agent_took_part:
+        return Resolution(status=Status.TRANSFERRED, source="flow_transfer", reason=to)
+    return None
+
+
 def _by_disconnect(signals: Signals) -> Resolution:
+    if signals.disconnect is None and signals.flow_exit == "SESSION_EXPIRE_DISCONNECT":
+        return Resolution(status=Status.ABANDONED, source="flow_exit", reason=signals.flow_exit)
     if signals.disconnect is None:
         return PENDING
-    return Resolution(status=Status.UNKNOWN, source="disconnect", reason=signals.disconnect)
+    status = _CUT_OFF.get(signals.disconnect, Status.UNKNOWN)
+    return Resolution(status=status, source="disconnect", reason=signals.disconnect)

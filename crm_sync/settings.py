@@ -1,6 +1,5 @@
 """The settings of crm-sync, checked once at start: the environment first, then crm-sync.toml, then defaults."""
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from ipaddress import ip_address
@@ -9,9 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     Field,
     JsonValue,
     PrivateAttr,
@@ -24,76 +21,12 @@ from pydantic import (
 from crm_sync import closure, logs, settings_sources
 from crm_sync.errors import SettingsError
 from crm_sync.resolution import ResolutionMap, Status
+from crm_sync.settings_genesys import ClientSettings, GenesysSettings, WebAddress
 from crm_sync.settings_sources import Sources
 from crm_sync.settings_targets import Count, FieldRule, Table, TargetSettings, Text, WhenSettings
 
 SHORTEST_SECRET = 16
 """Genesys Cloud's own rule for a secret that signs is "longer than 15 characters"."""
-
-_DEFAULT_REGION = "mypurecloud.com"
-_REGION = re.compile(r"(?!api\.|login\.|apps\.)[a-z0-9-]+(\.[a-z0-9-]+)+")
-
-
-def _web_address(url: str) -> str:
-    """Return the URL without a slash at its end."""
-    try:
-        parts = urlsplit(url)
-        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole or re.search(r"[\s?#@\x00-\x20]", url):
-        raise ValueError("must be an absolute http or https URL without a user, a query or a fragment")
-    return url.rstrip("/")
-
-
-def _offered(registration: Any) -> Any:
-    if registration == "trigger":
-        raise ValueError("is trigger, which this version does not offer yet; use webhook or none")
-    return registration
-
-
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-
-
-class GenesysSettings(Table):
-    """How to reach Genesys Cloud; the addresses follow from the region unless they are given."""
-
-    client_id: Text | None = None
-    client_secret: SecretStr | None = Field(default=None, min_length=1)
-    region: str = _DEFAULT_REGION
-    api_url: WebAddress = ""
-    login_url: WebAddress = ""
-    registration: Annotated[Literal["webhook", "none"], BeforeValidator(_offered)] = "none"
-    organization_id: Text | None = None
-    webhook_name: Text = "CRM Termination Sync"
-
-    @property
-    def token_url(self) -> str:
-        """Where an access token is asked for."""
-        return f"{self.login_url}/oauth/token"
-
-    @field_validator("region")
-    @classmethod
-    def _is_domain(cls, region: str) -> str:
-        if not _REGION.fullmatch(region):
-            raise ValueError("must be the bare domain of a region, such as mypurecloud.com or mypurecloud.ie")
-        return region
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        region = given.get("region", _DEFAULT_REGION)
-        has_credentials = bool(given.get("client_id") and given.get("client_secret"))
-        derived: dict[str, Any] = {"registration": "webhook" if has_credentials else "none"}
-        if isinstance(region, str) and _REGION.fullmatch(region):
-            # Who says where the API is, means its tokens too: the credentials must not go to another host.
-            derived |= {
-                "api_url": f"https://api.{region}",
-                "login_url": given.get("api_url", f"https://login.{region}"),
-            }
-        return derived | given
 
 
 class ReceiveSettings(Table):
@@ -208,7 +141,8 @@ class Settings(Table):
 
     def secret_values(self) -> frozenset[str]:
         """Return every secret in these settings as plain text, for `logs.hide`."""
-        held = [self.genesys.client_secret, *self.webhook_secrets]
+        held = [*(client.client_secret for client in self.genesys.clients), self.genesys.client_secret]
+        held += self.webhook_secrets
         held += [secret for target in self.targets.values() for secret in target.secrets]
         values = {secret.get_secret_value() for secret in held if secret is not None}
         password = urlsplit(self.database_url).password or ""
@@ -286,6 +220,8 @@ def _known_keys(place: settings_sources.Place) -> list[str]:
     model: type[BaseModel] = Settings
     if place[0] == "targets":
         model = WhenSettings if "when" in place else FieldRule
+    elif "more_clients" in place:
+        model = ClientSettings
     elif len(place) > 1 and isinstance(table := Settings.model_fields[str(place[0])].default, BaseModel):
         model = type(table)
     return [str(known.validation_alias or name) for name, known in model.model_fields.items()]

@@ -73,8 +73,9 @@ class Sources:
         items = "".join(f", item {part + 1}" for part in place if isinstance(part, int))
         if isinstance(self.get(*names), dict):
             return f"{self.file_name} [{'.'.join(names)}]{items}"
-        table = f"[{'.'.join(names[:-1])}] " if names[1:] else ""
-        return f"{self.file_name} {table}{names[-1]}{items}"
+        table = f"[{'.'.join(names[:-1])}]" if names[1:] else ""
+        within, after = (items, "") if isinstance(place[-1], str) else ("", items)
+        return f"{self.file_name} {table}{within} {names[-1]}{after}".replace("  ", " ")
 
 
 def read(environ: Mapping[str, str], *, cwd: Path) -> Sources:
@@ -86,6 +87,7 @@ def read(environ: Mapping[str, str], *, cwd: Path) -> Sources:
         return _secret(environ, name, cwd)
 
     _expand_targets(sources, variable)
+    _expand_clients(sources, variable)
     for name, place in ENVIRONMENT.items():
         try:
             value = variable(name) if name in SECRETS else environ.get(name) or None
@@ -234,6 +236,14 @@ def _expand_targets(sources: Sources, variable: Callable[[str], str | None]) -> 
             options = {key: expansion.of(value, ("targets", name, key)) for key, value in own.items()}
             core = {key: value for key, value in table.items() if key in _CORE_KEYS}
             targets[name] = {**core, "options": options, "secrets": expansion.found}
+
+
+def _expand_clients(sources: Sources, variable: Callable[[str], str | None]) -> None:
+    """Put variables where `${NAME}` stands in the further OAuth clients, whose secrets have none of their own."""
+    place = ("genesys", "more_clients")
+    clients = sources.get(*place)
+    if isinstance(clients, list):
+        sources.values["genesys"]["more_clients"] = _Expansion(sources=sources, variable=variable).of(clients, place)
 
 
 @dataclass(slots=True, kw_only=True)

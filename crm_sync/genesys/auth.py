@@ -1,5 +1,6 @@
 """Access tokens by OAuth client credentials: one in force, asked for by one caller at a time, renewed in good time."""
 
+import base64
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from crm_sync import clock
 from crm_sync.errors import AdapterFailure, Fault, Kind, failure
+from crm_sync.settings_genesys import Dialect
 from crm_sync.transport import Response, fault_of
 
 SCOPES = "conversations:write analytics:conversation:view integrations:write"
@@ -54,6 +56,7 @@ class Tokens:
         client_id: str,
         client_secret: SecretStr,
         sender: Sender,
+        dialect: Dialect = "platform",
         monotonic: Callable[[], float] = clock.monotonic,
         now: Callable[[], datetime] = clock.now,
     ) -> None:
@@ -61,6 +64,7 @@ class Tokens:
         self._client_id = client_id
         self._client_secret = client_secret
         self._sender = sender
+        self._dialect = dialect
         self._monotonic = monotonic
         self._now = now
         self._lock = threading.Lock()
@@ -107,13 +111,15 @@ class Tokens:
         return token
 
     def _ask(self) -> Response:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._client_id,
-            "client_secret": self._client_secret.get_secret_value(),
-            "scope": SCOPES,
-        }
+        form = {"grant_type": "client_credentials"}
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        secret = self._client_secret.get_secret_value()
+        if self._dialect == "tutorial":
+            form |= {"client_id": self._client_id, "client_secret": secret, "scope": SCOPES}
+        else:
+            # Its clients have roles; scopes are for other grants.
+            basic = base64.b64encode(f"{self._client_id}:{secret}".encode()).decode()
+            headers["Authorization"] = f"Basic {basic}"
         try:
             return self._sender.send("POST", self._url, headers=headers, body=urlencode(form).encode())
         except AdapterFailure as error:

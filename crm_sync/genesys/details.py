@@ -11,14 +11,14 @@ from crm_sync.genesys import fields
 
 RANK = 1
 
-_TRANSFERS = frozenset(
+TRANSFERS = frozenset(
     ("transfer", "conference_transfer", "consult_transfer", "forward_transfer", "no_answer_transfer",
      "not_available_transfer", "dnd_transfer", "takeover")
 )  # fmt: skip
 _DISCONNECTS = {
     word.replace("_", ""): word
     for word in (
-        *_TRANSFERS,
+        *TRANSFERS,
         "client",
         "endpoint",
         "peer",
@@ -37,7 +37,10 @@ _DISCONNECTS = {
 
 
 class FactSheet:
-    """Collects what one source says; every fact carries the same instant, rank, kind and key."""
+    """Collects what one source says; every fact carries the same rank, kind and key, and the same instant unless told.
+
+    A record of a whole conversation says of what happened when it did, so that it counts like the event that told it.
+    """
 
     def __init__(self, at: datetime, *, rank: int, kind: str, key: str) -> None:
         self.facts: Facts = {}
@@ -45,10 +48,14 @@ class FactSheet:
         self._stamp = partial(stamp, rank=rank, kind=kind, key=key)
         self._newest = self._stamp(at)
 
-    def say(self, scope: str, name: str, value: JSON) -> None:
-        """Note a fact, unless the value is unknown."""
-        if value is not None:
-            self.facts.setdefault(scope, {})[name] = [self._newest, value]
+    def say(self, scope: str, name: str, value: JSON, *, at: datetime | None = None) -> None:
+        """Note a fact, unless the value is unknown. Of two that are said of one thing the newer one holds."""
+        if value is None:
+            return
+        mark = self._newest if at is None else self._stamp(at)
+        said = self.facts.setdefault(scope, {})
+        if name not in said or said[name][0] <= mark:
+            said[name] = [mark, value]
 
     def say_earliest(self, scope: str, name: str, instant_ms: int) -> None:
         """Note an instant of which the earliest holds, whenever it was said."""
@@ -121,7 +128,7 @@ def _customer_end(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None
     sheet.say(scope, "role", "customer")
     raw = fields.text(data, "disconnectType")
     word = disconnect_word(raw) if raw is not None else None
-    if word in _TRANSFERS:
+    if word in TRANSFERS:
         # The customer was handed on: this leg is left, and that is not where the conversation ends.
         sheet.say(scope, "left_at", sheet.at_ms)
         return
@@ -141,20 +148,22 @@ def _user_end(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
     sheet.add("queue_ids", [fields.identifier(data, "queueId")])
     user_id = fields.identifier(data, "userId")
     if talked != 0:  # An alert that nobody took ends too, with 0.
-        _worked(sheet, scope, user_id)
+        worked(sheet, scope, user_id)
 
 
 def _acd(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
     sheet.say(scope, "role", "acd")
     sheet.add("queue_ids", [fields.identifier(data, "queueId")])
-    if fields.text(data, "acdOutcome") == "ANSWERED":
-        _worked(sheet, scope, fields.identifier(data, "answeredUserId"))
+    outcome = fields.text(data, "acdOutcome")
+    sheet.say(scope, "acd_outcome", outcome)
+    if outcome == "ANSWERED":
+        worked(sheet, scope, fields.identifier(data, "answeredUserId"))
 
 
 def _wrapup(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
     sheet.say(scope, "role", "agent")
     sheet.add("queue_ids", [fields.identifier(data, "queueId")])
-    _worked(sheet, scope, fields.identifier(data, "userId"))
+    worked(sheet, scope, fields.identifier(data, "userId"))
     if (code := fields.identifier(data, "wrapupCode")) is not None:
         notes = fields.text(data, "wrapupNotes", fields.TEXT_LENGTH)
         took = fields.milliseconds(data, "wrapupDurationMs")
@@ -165,6 +174,7 @@ def _flow(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
     sheet.say(scope, "role", "flow")
     sheet.add("flow_ids", [fields.identifier(data, "flowId")])
     sheet.say(scope, "flow_exit", fields.text(data, "exitReason"))
+    sheet.say(scope, "flow_transfer", fields.text(data, "transferType"))
 
 
 def _flow_outcome(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
@@ -177,7 +187,8 @@ def _attributes(sheet: FactSheet, scope: str, data: Mapping[str, Any]) -> None:
         sheet.say(ATTRIBUTES, name, value)
 
 
-def _worked(sheet: FactSheet, scope: str, user_id: str | None) -> None:
+def worked(sheet: FactSheet, scope: str, user_id: str | None) -> None:
+    """Note that an agent took part."""
     sheet.say(scope, "worked", True)
     sheet.add("agent_ids", [user_id])
 

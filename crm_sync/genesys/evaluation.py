@@ -23,7 +23,7 @@ def evaluate(client: GenesysClient, *, text: str, bot_id: str) -> Evaluation:
         "POST",
         "/api/v2/conversations/message/evaluate",
         json={"text": text, "botId": bot_id},
-        is_read=True,
+        is_repeatable=True,
         malformed="the message must be a text that is not empty, and the first of `to` must carry the bot's id",
     ).json()
     if not isinstance(answer, dict):

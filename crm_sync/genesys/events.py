@@ -1,7 +1,8 @@
 """Turn a body that Genesys Cloud sent, in any of its shapes, into events. Never raises: what cannot be read is kept.
 
 A body is an array of, or one of: an EventBridge envelope, a topic with its event, a bare or flat event, the
-tutorial's conversation (bare, or under `conversation`, `data` or `eventBody`), the platform's conversation.
+tutorial's conversation (bare, or under `conversation`, `data` or `eventBody`), the platform's conversation, a record
+of analytics.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any
 
 from crm_sync import clock
 from crm_sync.closure import CONVERSATION, Event, EventStatus, Facts, Person
-from crm_sync.genesys import conversations, details, fields, kinds
+from crm_sync.genesys import conversations, details, fields, kinds, records
 from crm_sync.genesys.payload import REPLACEMENT, Decoded, Unreadable, decode
 
 AHEAD = timedelta(minutes=10)
@@ -85,6 +86,8 @@ def _find(value: Any) -> _Found | None:
         case {"conversationId": _, "eventTime": _}:
             named = kinds.of_topic(fields.text(value, "topicName", 1000) or "")
             return _Found(data=value, kind=named[1] if named else None, topic_id=named[0] if named else None)
+        case {"conversationId": _, "conversationStart": _} | {"conversationId": _, "startTime": _}:
+            return _Found(data=value, kind=records.KIND)
         case {"eventTime": _, "participantId": _} | {"eventTime": _, "sessionId": _}:
             raise Unreadable("an event without conversationId")
         case {"conversationId": _, "participantId": _} | {"conversationId": _, "sessionId": _}:
@@ -126,8 +129,13 @@ class _Reading:
 
 def _event(body: bytes, found: _Found, decoded: Decoded, context: Context) -> Event:
     not_after = context.received_at + AHEAD
-    read = _read_conversation if found.kind == "conversation" else _read_detail
-    reading = read(found, not_after)
+    match found.kind:
+        case "conversation":
+            reading = _read_conversation(found, not_after)
+        case records.KIND:
+            reading = _read_record(found, not_after)
+        case _:
+            reading = _read_detail(found, not_after)
     if reading.facts is None:
         reason = f"nothing is read from {reading.kind[:100]}"
         return _kept(body, context, EventStatus.IGNORED, reason, reading.conversation_id)
@@ -169,7 +177,7 @@ def _read_conversation(found: _Found, not_after: datetime) -> _Reading:
     if conversation_id is None:
         raise Unreadable("a conversation without id")
     at = conversations.newest_instant(found.data, not_after=not_after)
-    key = f"{conversation_id}/conversation/{hashlib.sha256(_canonical(found.data)).hexdigest()}"
+    key = _whole_key(conversation_id, "conversation", found.data)
     return _Reading(
         conversation_id=conversation_id,
         kind="conversation",
@@ -178,6 +186,21 @@ def _read_conversation(found: _Found, not_after: datetime) -> _Reading:
         facts=conversations.facts_of(found.data, at=at, key=key),
         address=conversations.customer_id(found.data),
     )
+
+
+def _read_record(found: _Found, not_after: datetime) -> _Reading:
+    conversation_id = fields.identifier(found.data, "conversationId")
+    if conversation_id is None:
+        raise Unreadable("a record without conversationId")
+    at = records.newest_instant(found.data, not_after=not_after)
+    key = _whole_key(conversation_id, records.KIND, found.data)
+    facts = records.facts_of(found.data, at=at, key=key)
+    address = records.customer_address(found.data)
+    return _Reading(conversation_id=conversation_id, kind=records.KIND, at=at, key=key, facts=facts, address=address)
+
+
+def _whole_key(conversation_id: str, shape: str, data: Mapping[str, Any]) -> str:
+    return f"{conversation_id}/{shape}/{hashlib.sha256(_canonical(data)).hexdigest()}"
 
 
 def _business_key(conversation_id: str, kind: str, data: Mapping[str, Any], at: datetime) -> str:

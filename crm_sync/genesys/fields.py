@@ -62,6 +62,14 @@ def word(data: Mapping[str, Any], name: str, known: frozenset[str]) -> str | Non
     return value.lower() if value.lower() in known else "unknown"
 
 
+def flag(data: Mapping[str, Any], name: str) -> bool | None:
+    """Return true or false, None when it is absent."""
+    value = data.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Unreadable(f"{name} is neither true nor false")
+    return value
+
+
 def mapping(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return an object, empty when it is absent."""
     value = data.get(name)

@@ -11,7 +11,8 @@ from crm_sync.sandbox.genesys import create_genesys
 from crm_sync.sandbox.genesys_state import GenesysOptions, GenesysState
 from crm_sync.sandbox.server import serve
 from crm_sync.services import Services, opened
-from crm_sync.settings import GenesysSettings, SessionSettings, Settings
+from crm_sync.settings import SessionSettings, Settings
+from crm_sync.settings_genesys import GenesysSettings
 
 SECRET = "a secret that is long enough for all"
 PUBLIC_URL = "https://crm.example.test"

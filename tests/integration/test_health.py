@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from crm_sync.app import create_app
 from crm_sync.services import Services
-from crm_sync.settings import GenesysSettings
+from crm_sync.settings_genesys import GenesysSettings
 from crm_sync.store import migrate
 from tests.integration.readers import add_target, service
 

@@ -14,7 +14,8 @@ from crm_sync.closure import EventStatus
 from crm_sync.errors import NotFound
 from crm_sync.replay import Replayed, Selection
 from crm_sync.services import Services, opened
-from crm_sync.settings import GenesysSettings, Settings
+from crm_sync.settings import Settings
+from crm_sync.settings_genesys import GenesysSettings
 from crm_sync.store.repairs import Window
 from tests.integration.builders import (
     CONVERSATION,

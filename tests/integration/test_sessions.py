@@ -13,7 +13,8 @@ from crm_sync import clock, initiate
 from crm_sync.errors import BadRequest, Conflict, NotFound, Unavailable
 from crm_sync.genesys import events
 from crm_sync.services import Services
-from crm_sync.settings import GenesysSettings, SessionSettings
+from crm_sync.settings import SessionSettings
+from crm_sync.settings_genesys import GenesysSettings
 from crm_sync.store import sessions
 from crm_sync.store.sessions import Session
 from tests.integration.pretend import PretendGenesys, pretend_genesys, process

@@ -31,7 +31,27 @@ def resolved_by(**signals: Any) -> Resolution:
         ({"flow_exit": "FLOW_ERROR_EXIT"}, "unresolved", "flow_exit", "FLOW_ERROR_EXIT", False),
         ({"flow_exit": "FLOW_ERROR_DISCONNECT"}, "unresolved", "flow_exit", "FLOW_ERROR_DISCONNECT", False),
         ({"flow_exit": "RECOGNITION_FAILURE_EXIT"}, "unresolved", "flow_exit", "RECOGNITION_FAILURE_EXIT", False),
+        ({"self_served": True}, "resolved", "self_served", "selfServed", False),
+        ({"queue_reached": True, "closed": True}, "abandoned", "queue", None, False),
+        (
+            {"queue_reached": True, "closed": True, "acd_outcome": "ABANDON"},
+            "abandoned",
+            "queue",
+            "ABANDON",
+            False,
+        ),
+        ({"flow_exit": "TRANSFER", "flow_transfer": "ACD"}, "escalated", "flow_transfer", "ACD", False),
+        ({"flow_exit": "TRANSFER", "flow_transfer": "USER"}, "escalated", "flow_transfer", "USER", False),
+        ({"flow_exit": "TRANSFER", "flow_transfer": "GROUP"}, "escalated", "flow_transfer", "GROUP", False),
+        ({"flow_exit": "TRANSFER", "flow_transfer": "NUMBER"}, "transferred", "flow_transfer", "NUMBER", False),
+        ({"flow_exit": "SESSION_EXPIRE_DISCONNECT"}, "abandoned", "flow_exit", "SESSION_EXPIRE_DISCONNECT", False),
+        ({"disconnect": "timeout"}, "abandoned", "disconnect", "timeout", False),
+        ({"disconnect": "session_expired"}, "abandoned", "disconnect", "session_expired", False),
+        ({"disconnect": "error"}, "unresolved", "disconnect", "error", False),
+        ({"disconnect": "transport_failure"}, "unresolved", "disconnect", "transport_failure", False),
+        ({"disconnect": "spam"}, "unknown", "disconnect", "spam", False),
         ({"disconnect": "client"}, "unknown", "disconnect", "client", False),
+        ({"wrapup_code": "code-won", "wrapup_is_provisional": True}, "resolved", "wrapup_code", "code-won", False),
     ],
 )
 def test_each_signal_alone_decides_as_its_rank_says(
@@ -52,6 +72,9 @@ RANKED = [
     ({"attribute_word": "resolved"}, "attribute"),
     ({"flow_outcome": "FAILURE"}, "flow_outcome"),
     ({"flow_exit": "FLOW_ERROR_EXIT"}, "flow_exit"),
+    ({"self_served": True}, "self_served"),
+    ({"queue_reached": True, "closed": True}, "queue"),
+    ({"flow_exit": "TRANSFER", "flow_transfer": "ACD"}, "flow_transfer"),
     ({"disconnect": "timeout"}, "disconnect"),
 ]
 
@@ -59,10 +82,25 @@ RANKED = [
 @pytest.mark.parametrize("place", range(len(RANKED)))
 def test_the_first_rank_that_speaks_silences_all_below_it(place: int) -> None:
     signals: dict[str, Any] = {}
-    for below, _ in RANKED[place:]:
+    for below, _ in reversed(RANKED[place:]):
         signals |= below
 
     assert resolved_by(**signals).source == RANKED[place][1]
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        {"self_served": True, "agent_took_part": True},
+        {"queue_reached": True, "closed": False},
+        {"queue_reached": True, "closed": True, "agent_took_part": True},
+        {"flow_exit": "TRANSFER", "flow_transfer": "NUMBER", "agent_took_part": True},
+        {"flow_exit": "TRANSFER", "flow_transfer": "FLOW"},
+        {"flow_exit": "TRANSFER"},
+    ],
+)
+def test_a_guess_that_something_else_refutes_is_not_made(signals: dict[str, Any]) -> None:
+    assert resolved_by(**signals) == PENDING
 
 
 def test_a_wrapup_code_that_nobody_has_mapped_leaves_the_word_to_the_next_rank() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from crm_sync.errors import SettingsError
 from crm_sync.resolution import Status
-from crm_sync.settings import GenesysSettings, Settings
+from crm_sync.settings import Settings
+from crm_sync.settings_genesys import GenesysSettings
 from crm_sync.settings_targets import FieldRule, TargetSettings
 
 SECRET = "a-secret-of-some-length"
@@ -247,3 +248,30 @@ def test_settings_can_be_made_by_hand() -> None:
     assert settings.sessions.max_turns == 10
     assert settings.resolution.as_map().words == {"resolved": Status.RESOLVED}
     assert settings.warnings == ()
+
+
+def test_further_oauth_clients_come_with_secrets_from_the_environment(tmp_path: Path) -> None:
+    toml = """
+    [genesys]
+    client_id = "first"
+    client_secret = "first secret"
+    registration = "none"
+    [[genesys.more_clients]]
+    client_id = "second"
+    client_secret = "${SECOND}"
+    """
+    (tmp_path / "crm-sync.toml").write_text(toml)
+
+    settings = Settings.load({"SECOND": "second secret"}, cwd=tmp_path)
+
+    assert [client.client_id for client in settings.genesys.clients] == ["first", "second"]
+    assert {"first secret", "second secret"} <= settings.secret_values()
+    assert "second secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(("registration", "dialect"), [("webhook", "tutorial"), ("none", "platform")])
+def test_who_registers_the_tutorials_webhook_speaks_its_contract(registration: str, dialect: str) -> None:
+    given = {"client_id": "a", "client_secret": "b", "registration": registration}
+
+    assert GenesysSettings.model_validate(given).dialect == dialect
+    assert GenesysSettings.model_validate(given | {"dialect": "tutorial"}).dialect == "tutorial"

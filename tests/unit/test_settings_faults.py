@@ -71,6 +71,20 @@ def test_every_fault_is_told_at_once_with_its_source(tmp_path: Path) -> None:
         ('[resolution.wrapup_codes]\na = "done"', "crm-sync.toml [resolution.wrapup_codes] a must be 'resolved', "),
         ('[resolution.words]\nA = "resolved"\na = "escalated"', "crm-sync.toml [resolution.words] explains 'a' twice"),
         ('[genesys]\nregion = "https://api.mypurecloud.com"', "crm-sync.toml [genesys] region must be the bare domain"),
+        (
+            '[[genesys.more_clients]]\nclient_id = "a"\nclient_secret = "b"',
+            "crm-sync.toml [genesys] has more_clients without a first one;",
+        ),
+        (
+            '[genesys]\nclient_id = "a"\nclient_secret = "b"\nregistration = "none"\n'
+            '[[genesys.more_clients]]\nclient_id = "a"\nclient_secret = "b"',
+            "crm-sync.toml [genesys] names one OAuth client twice",
+        ),
+        (
+            '[genesys]\nclient_id = "a"\nclient_secret = "b"\nregistration = "none"\n'
+            '[[genesys.more_clients]]\nclient_id = "c"\nclient_secret = "d"\nclientid = "e"',
+            "crm-sync.toml [genesys.more_clients], item 1 clientid is not a setting; did you mean client_id?",
+        ),
         ('[genesys]\nregistration = "trigger"', "crm-sync.toml [genesys] registration is trigger, which this version"),
         ('webhook_secrets = ["a-secret-of-some-length", 3]', "crm-sync.toml webhook_secrets, item 2 must be text."),
     ],

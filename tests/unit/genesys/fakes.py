@@ -1,6 +1,6 @@
 """A pretend way out: answers in order, and remembers what was sent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,14 @@ from crm_sync.errors import AdapterFailure
 from crm_sync.genesys.auth import Tokens
 from crm_sync.genesys.breaker import Breaker
 from crm_sync.genesys.client import GenesysClient
+from crm_sync.genesys.limiter import Limiter, OAuthClient, OAuthClients
+from crm_sync.settings_genesys import Dialect
 from crm_sync.transport import Response
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 SECRET = "a secret that nobody may see"
+NAMES = ("first", "second", "third")
+"""The tokens of the OAuth clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,10 @@ class Ticks:
     def __call__(self) -> float:
         return self.seconds
 
+    def move(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.seconds += seconds
+
 
 def answer(status: int = 200, body: Any = None, **headers: str) -> Response:
     """Return an answer; header names are written with underscores."""
@@ -91,28 +99,41 @@ def token(name: str = "first", expires_in: float = 3600) -> Response:
     return answer(body={"access_token": name, "expires_in": expires_in})
 
 
-def tokens(sender: FakeSender, ticks: Callable[[], float] | None = None) -> Tokens:
+def tokens(sender: FakeSender, ticks: Callable[[], float] | None = None, dialect: Dialect = "tutorial") -> Tokens:
     """Return the tokens of a client whose token address is this sender."""
     return Tokens(
         url="https://login.test/oauth/token",
         client_id="id & more",
         client_secret=SecretStr(SECRET),
         sender=sender,
+        dialect=dialect,
         monotonic=ticks or Ticks(),
         now=lambda: NOW,
     )
 
 
 def client(
-    *answers: Response | AdapterFailure, grants: tuple[Response, ...] = (), ticks: Ticks | None = None
+    *answers: Response | AdapterFailure,
+    grants: tuple[Response, ...] = (),
+    ticks: Ticks | None = None,
+    limiters: Sequence[Limiter] = (),
 ) -> tuple[GenesysClient, FakeSender]:
-    """Return a client whose API gives these answers, and what remembers the requests."""
+    """Return a client whose API gives these answers, and what remembers the requests.
+
+    It has an OAuth client for each limiter, and waits by moving the clock.
+    """
+    ticks = ticks or Ticks()
     api = FakeSender(list(answers))
+    clients = [
+        OAuthClient(tokens=tokens(FakeSender(list(grants) or [token(name)])), limiter=limiter)
+        for name, limiter in zip(NAMES, limiters or [Limiter(300, monotonic=ticks)], strict=False)
+    ]
     made = GenesysClient(
         api_url="https://api.test",
-        tokens=tokens(FakeSender(list(grants) or [token()])),
+        clients=OAuthClients(clients),
         sender=lambda _seconds: api,
-        breaker=Breaker(monotonic=ticks or Ticks(), now=lambda: NOW),
+        breaker=Breaker(monotonic=ticks, now=lambda: NOW),
         now=lambda: NOW,
+        sleep=ticks.move,
     )
     return made, api

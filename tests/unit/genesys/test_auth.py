@@ -1,5 +1,6 @@
 """Access tokens: asked for as the contract says, once for all, renewed early, and never shown."""
 
+import base64
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,17 @@ def test_the_form_carries_credentials_and_scopes_properly_encoded() -> None:
         "client_secret": [SECRET],
         "scope": ["conversations:write analytics:conversation:view integrations:write"],
     }
+
+
+def test_the_platform_gets_the_credentials_as_http_basic_and_no_scope() -> None:
+    sender = FakeSender([token()])
+
+    tokens(sender, dialect="platform").get()
+
+    (sent,) = sender.sent
+    kind, _, encoded = sent.headers["Authorization"].partition(" ")
+    assert (kind, base64.b64decode(encoded).decode()) == ("Basic", f"id & more:{SECRET}")
+    assert sent.form == {"grant_type": ["client_credentials"]}
 
 
 @pytest.mark.parametrize(("life", "kept", "renewed"), [(3600, 3539, 3541), (300, 269, 271), (10, 8.9, 9.1)])

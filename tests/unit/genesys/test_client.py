@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from crm_sync.errors import AdapterFailure, Fault, Kind, failure
 from crm_sync.genesys.breaker import FAILURES, FIRST_PAUSE_SECONDS
 from crm_sync.genesys.client import GenesysClient, encode, wait_before_retry
-from crm_sync.settings import GenesysSettings
+from crm_sync.genesys.limiter import Limiter
+from crm_sync.settings_genesys import GenesysSettings
 from tests.unit.genesys.fakes import NOW, Ticks, answer, client, token
 
 UNREACHABLE = failure(Fault(kind=Kind.RETRYABLE, code="unreachable", message="nothing was sent"))
@@ -70,6 +71,15 @@ def test_a_read_is_not_tried_again_where_that_does_not_help(status: int) -> None
     _failure(made)
 
     assert len(api.sent) == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_write_that_is_harmless_when_repeated_is_tried_three_times(method: str) -> None:
+    made, api = client(answer(503), TIMED_OUT, answer(200, {}))
+
+    made.request(method, "/x")
+
+    assert len(api.sent) == 3
 
 
 @pytest.mark.parametrize("passing", [answer(429), answer(502), answer(503), UNREACHABLE, TIMED_OUT])
@@ -189,6 +199,47 @@ def test_there_is_no_client_without_credentials_and_none_shows_them() -> None:
     assert made is not None
     assert "never to be seen" not in repr(made) + str(vars(made))
     made.close()
+
+
+def test_calls_keep_below_the_limit_by_waiting_for_their_turn() -> None:
+    ticks = Ticks()
+    made, api = client(answer(200, {}), ticks=ticks, limiters=[Limiter(60, monotonic=ticks)])
+    began = ticks.seconds
+
+    for _ in range(60):
+        made.request("GET", "/x")
+
+    assert len(api.sent) == 60
+    assert ticks.seconds - began == pytest.approx(60.0)
+
+
+def test_a_limit_that_is_used_up_for_long_is_told_and_nothing_is_sent() -> None:
+    ticks = Ticks()
+    limiter = Limiter(60, monotonic=ticks)
+    made, api = client(answer(200, {}), ticks=ticks, limiters=[limiter])
+    limiter.rest(90)
+
+    error = _failure(made)
+
+    assert (error.fault.kind, error.fault.code) == (Kind.RATE_LIMITED, "limit_kept")
+    assert error.fault.retry_at == NOW + timedelta(seconds=90)
+    assert "more_clients" in str(error)
+    assert not api.sent
+    made.request("GET", "/x", patience_seconds=120)
+    assert len(api.sent) == 1
+
+
+def test_who_was_refused_for_its_rate_rests_while_the_others_go_on() -> None:
+    ticks = Ticks()
+    limiters = [Limiter(300, monotonic=ticks) for _ in range(2)]
+    made, api = client(answer(429, retry_after="60"), answer(200, {}), ticks=ticks, limiters=limiters)
+
+    for _ in range(3):
+        made.request("GET", "/x")
+
+    used = [sent.headers["Authorization"] for sent in api.sent]
+    assert used == ["Bearer first", *["Bearer second"] * 3]
+    assert limiters[0].wait() == 60
 
 
 def test_what_is_not_json_cannot_be_sent() -> None:
