@@ -89,6 +89,20 @@ class WorkerSettings(Table):
         return self
 
 
+class ReconcileSettings(Table):
+    """How analytics is asked for what was missed. With `every_minutes = 0` the worker never does it by itself.
+
+    `lag_minutes` is how long analytics may take to note an end, `longest_life_days` how long a conversation lasts.
+    """
+
+    every_minutes: Annotated[int, Field(strict=True, ge=0)] = 360
+    look_back_days: Count = 3
+    lag_minutes: Count = 5
+    page_size: Count = 100
+    longest_interval_days: Count = 31
+    longest_life_days: Annotated[int, Field(strict=True, ge=0)] = 2
+
+
 class Settings(Table):
     """All settings. `repr` shows no secret."""
 
@@ -102,6 +116,7 @@ class Settings(Table):
     receive: ReceiveSettings = ReceiveSettings()
     resolution: ResolutionSettings = ResolutionSettings()
     sessions: SessionSettings = SessionSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
     worker: WorkerSettings = WorkerSettings()
     targets: dict[str, TargetSettings] = Field(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

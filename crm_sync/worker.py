@@ -11,11 +11,12 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from crm_sync import clock
+from crm_sync import clock, reconcile
 from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.registry import build_all
 from crm_sync.deliver import POLL_SECONDS, Bell, Lane, note_failure, work
 from crm_sync.errors import SetupError, Unavailable
+from crm_sync.genesys.client import GenesysClient
 from crm_sync.holds import GRACE_SECONDS, Holds
 from crm_sync.push import Channel
 from crm_sync.settings import Settings
@@ -34,11 +35,20 @@ def run(settings: Settings, database: Database, stop: threading.Event) -> None:
     adapters = build_all(settings.targets, worker_deadline_seconds=settings.worker.push_deadline_seconds)
     crew = Crew(settings, database, adapters, stop)
     crew.start()
+    _start_reconciling(settings, database, stop)
     crew.keep_awake()
     if crew.has_ended(settings.worker.push_deadline_seconds + GRACE_SECONDS):
         for adapter in adapters.values():
             adapter.close()
     log.info("worker_stopped", worker=crew.name)
+
+
+def _start_reconciling(settings: Settings, database: Database, stop: threading.Event) -> None:
+    """Ask analytics on a schedule, beside the lanes. A page that is under way at the end is asked for again."""
+    client = GenesysClient.from_settings(settings.genesys)
+    if client is not None and settings.reconcile.every_minutes:
+        arguments = (settings, database, client, stop)
+        threading.Thread(target=reconcile.run_when_due, args=arguments, name="reconcile", daemon=True).start()
 
 
 class Crew:

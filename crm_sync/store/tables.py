@@ -320,3 +320,47 @@ class TokenRow(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class ReconciliationRow(Base):
+    """A run through analytics: its parts as they were planned, and how far it has come."""
+
+    __tablename__ = "reconciliations"
+    __table_args__ = (_one_of("state", "running", "done", "failed"),)
+
+    id: Mapped[int] = mapped_column(NUMBER, Identity(), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    parts: Mapped[list[Any]] = mapped_column(JSON_COLUMN)
+    part: Mapped[int] = mapped_column(Integer)
+    job_id: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    next_cursor: Mapped[str | None] = mapped_column(Text)
+    pages: Mapped[int] = mapped_column(Integer)
+    conversations: Mapped[int] = mapped_column(Integer)
+    missed: Mapped[int] = mapped_column(Integer)
+    different: Mapped[int] = mapped_column(Integer)
+    unreadable: Mapped[int] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class DriftRow(Base):
+    """One conversation that a reconciliation found missing or different, and mended."""
+
+    __tablename__ = "drift"
+    __table_args__ = (
+        UniqueConstraint("reconciliation_id", "conversation_id"),
+        _one_of("what", "missed", "different"),
+    )
+
+    id: Mapped[int] = mapped_column(NUMBER, Identity(), primary_key=True)
+    reconciliation_id: Mapped[int] = mapped_column(ForeignKey("reconciliations.id", ondelete="CASCADE"))
+    conversation_id: Mapped[str] = mapped_column(_id_text(), index=True)
+    what: Mapped[str] = mapped_column(String(16))
+    fields: Mapped[dict[str, Any]] = mapped_column(JSON_COLUMN)
+    ended_at: Mapped[datetime | None]
+    event_id: Mapped[str] = mapped_column(String(64))
+    noticed_at: Mapped[datetime] = mapped_column(index=True)

@@ -1,0 +1,319 @@
+"""STAGE 3: ask analytics what ended in a window, and send it through the same door as the events: nothing stays lost.
+
+A page is one transaction: its conversations, what they changed, what was missing or different, and where the run goes
+on. So whoever dies loses the page that he had in hand, and asks for that one again.
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from crm_sync import clock
+from crm_sync.closure import JSON, Event, EventStatus
+from crm_sync.errors import AdapterFailure, Kind, SetupError, Unavailable
+from crm_sync.genesys import analytics, events
+from crm_sync.genesys.analytics import Method, Page, Window
+from crm_sync.genesys.client import GenesysClient
+from crm_sync.settings import ReconcileSettings, Settings
+from crm_sync.store import leases, reconciliations
+from crm_sync.store.engine import Database
+from crm_sync.store.inbox import Inbox
+from crm_sync.store.reconciliations import Drift, Progress, Run
+
+SOURCE = "reconcile"
+LEASE_SECONDS = 20.0
+FIRST_WAIT_SECONDS = 2.0
+LONGEST_WAIT_SECONDS = 120.0
+POLL_SECONDS = 1.0
+LOOK_SECONDS = 60.0
+JOB_PAGE_SIZE = 1000
+
+_NAME = "reconcile"
+_LAST_RESORT = frozenset((Kind.AUTH, Kind.CONFIG, Kind.DATA))
+"""Trouble that a person must end: the run fails, instead of trying for ever."""
+
+log = structlog.get_logger(__name__)
+
+
+class Lost(Unavailable):
+    """Another process reconciles."""
+
+
+def latest(settings: ReconcileSettings) -> Window:
+    """Return the window of a usual run: the last days, up to what analytics has had time to note."""
+    until = clock.now() - timedelta(minutes=settings.lag_minutes)
+    return Window(since=until - timedelta(days=settings.look_back_days), until=until)
+
+
+def run(
+    settings: Settings,
+    database: Database,
+    client: GenesysClient | None,
+    window: Window | None = None,
+    *,
+    by_job: bool = False,
+    progress: Callable[[Run], None] = lambda run: None,
+    stop: threading.Event | None = None,
+) -> Run:
+    """Reconcile a window, the usual one unless it is given, and return the run when it has ended.
+
+    One that was begun before is first brought to its end. With `stop` set it is left where it is, still running. Raises
+    SetupError without credentials, Lost while another process is at it, AdapterFailure for trouble that needs a person.
+    """
+    if client is None:
+        raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
+    stop = stop or threading.Event()
+    with _lease(database) as hold:
+        made = _Reconciliation(
+            settings=settings, database=database, client=client, hold=hold, progress=progress, stop=stop
+        )
+        unfinished = made.unfinished()
+        if unfinished is not None:
+            log.info("reconciliation_goes_on", run_id=unfinished.id, pages=unfinished.pages)
+            ended = made.go_on(unfinished)
+            if window is None or ended.state == "running" or (ended.since, ended.until) == (window.since, window.until):
+                return ended
+        return made.go_on(made.begin(window or latest(settings.reconcile), by_job=by_job))
+
+
+def run_when_due(settings: Settings, database: Database, client: GenesysClient, stop: threading.Event) -> None:
+    """Reconcile on the schedule of the settings until `stop` is set; one process of all does. Raises nothing."""
+    every_seconds, begun_at = 60.0 * settings.reconcile.every_minutes, clock.monotonic()
+    while not stop.wait(min(LOOK_SECONDS, every_seconds)):
+        try:
+            if _is_due(database, every_seconds, looked_for=clock.monotonic() - begun_at):
+                run(settings, database, client, stop=stop)
+        except Lost:
+            log.debug("reconciliation_elsewhere")
+        except Unavailable as error:
+            log.warning("reconciliation_waits", reason=str(error))
+        except AdapterFailure as error:
+            log.error("reconciliation_failed", error=str(error))
+        except Exception:
+            log.exception("reconciliation_broke")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reconciliation:
+    """What one process needs to bring a run to its end."""
+
+    settings: Settings
+    database: Database
+    client: GenesysClient
+    hold: Callable[[Connection], None]
+    progress: Callable[[Run], None]
+    stop: threading.Event
+
+    def unfinished(self) -> Run | None:
+        with self.database.read() as connection:
+            return reconciliations.unfinished(connection)
+
+    def begin(self, window: Window, *, by_job: bool) -> Run:
+        parts = [
+            {"method": method, "since": clock.to_text(part.since), "until": clock.to_text(part.until)}
+            for method, whole in self._methods(window, by_job=by_job)
+            for part in analytics.split(whole, timedelta(days=self.settings.reconcile.longest_interval_days))
+        ]
+        with self.database.write() as connection:
+            self.hold(connection)
+            begun = reconciliations.start(connection, since=window.since, until=window.until, parts=parts)
+        log.info("reconciliation_begins", run_id=begun.id, parts=len(parts))
+        return begun
+
+    def go_on(self, current: Run) -> Run:
+        """Fetch page after page until the run has ended, or is to stop. Passing trouble is waited out."""
+        waits = 0
+        while current.part < len(current.parts):
+            if self.stop.is_set():
+                return current
+            try:
+                self._step(current)
+                waits = 0
+            except AdapterFailure as error:
+                self._note(current, error, waits)
+                waits += 1
+            current = self._read(current.id)
+            self.progress(current)
+        with self.database.write() as connection:
+            self.hold(connection)
+            ended = reconciliations.end(connection, current.id, state="done")
+        log.info(
+            "reconciliation_ended", run_id=ended.id, conversations=ended.conversations, missed=ended.missed,
+            different=ended.different, unreadable=ended.unreadable,
+        )  # fmt: skip
+        return ended
+
+    def _methods(self, window: Window, *, by_job: bool) -> Iterator[tuple[Method, Window]]:
+        """Return how each part of a window is asked for: jobs reach only so far, the rest is left to the query."""
+        if self.client.dialect == "tutorial":
+            yield "tutorial", window
+            return
+        reach = min(analytics.available_until(self.client), window.until) if by_job else window.since
+        if reach > window.since:
+            yield "job", Window(since=window.since, until=reach)
+        if reach < window.until:
+            rest = Window(since=max(reach, window.since), until=window.until)
+            yield "query", analytics.first_day(rest, timedelta(days=self.settings.reconcile.longest_life_days))
+
+    def _step(self, current: Run) -> None:
+        """Fetch one page and keep it with where the run goes on, or ask for a job, or wait for it."""
+        part = current.parts[current.part]
+        if part["method"] == "job" and not self._is_job_ready(current):
+            return
+        page = self._fetch(current, part)
+        is_last = page.next_cursor is None
+        self._keep(
+            current,
+            page,
+            part=current.part + is_last,
+            job_id=None if is_last else current.job_id,
+        )
+
+    def _fetch(self, current: Run, part: Mapping[str, Any]) -> Page:
+        size, cursor = self.settings.reconcile.page_size, current.next_cursor
+        window = Window(since=datetime.fromisoformat(part["since"]), until=datetime.fromisoformat(part["until"]))
+        if part["method"] == "job":
+            assert current.job_id is not None
+            return analytics.job_page(self.client, current.job_id, cursor=cursor, page_size=JOB_PAGE_SIZE)
+        if part["method"] == "tutorial":
+            return analytics.tutorial_page(self.client, window, cursor=cursor, page_size=size)
+        return analytics.query_page(self.client, window, cursor=cursor, page_size=size)
+
+    def _is_job_ready(self, current: Run) -> bool:
+        part = current.parts[current.part]
+        if current.job_id is None:
+            window = Window(since=datetime.fromisoformat(part["since"]), until=datetime.fromisoformat(part["until"]))
+            job_id = analytics.submit_job(self.client, window)
+            with self.database.write() as connection:
+                self.hold(connection)
+                reconciliations.note(connection, current.id, job_id=job_id)
+            return False
+        if current.next_cursor is not None or analytics.is_job_done(self.client, current.job_id):
+            return True
+        self.stop.wait(POLL_SECONDS)
+        return False
+
+    def _keep(self, current: Run, page: Page, *, part: int, job_id: str | None) -> None:
+        found = [self._parse(record) for record in page.records]
+        readable = {event.conversation_id: event for event in found if event.status is EventStatus.ACCEPTED}
+        inbox = Inbox(self.database, self.settings.resolution.as_map())
+        with self.database.write() as connection:
+            self.hold(connection)
+            ids = sorted(conversation_id for conversation_id in readable if conversation_id is not None)
+            before = reconciliations.told(connection, ids)
+            inbox.record_in(connection, found)
+            after = reconciliations.told(connection, ids)
+            drift = [d for c in ids if (d := _drift(before.get(c), after[c], readable[c])) is not None]
+            made = Progress(
+                part=part,
+                job_id=job_id,
+                next_cursor=page.next_cursor,
+                conversations=len(readable),
+                unreadable=len(found) - len([event for event in found if event.status is EventStatus.ACCEPTED]),
+                drift=drift,
+            )
+            reconciliations.progress(connection, current.id, made)
+        for one in drift:
+            log.warning("drift_mended", conversation_id=one.conversation_id, what=one.what, fields=sorted(one.fields))
+
+    def _parse(self, record: JSON) -> Event:
+        body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+        context = events.Context(
+            source=SOURCE,
+            received_at=clock.now(),
+            organization_id=self.settings.genesys.organization_id,
+        )
+        (event,), _ = events.parse(body, context)
+        return event
+
+    def _note(self, current: Run, error: AdapterFailure, waits: int) -> None:
+        """Wait out passing trouble; raise what needs a person, with the run where it is."""
+        if error.fault.code == "job_lost":
+            with self.database.write() as connection:
+                self.hold(connection)
+                # Its cursor went with it. What its pages held is known already, and met again as duplicates.
+                reconciliations.progress(connection, current.id, Progress(part=current.part))
+            return
+        with self.database.write() as connection:
+            self.hold(connection)
+            reconciliations.note(connection, current.id, job_id=current.job_id, error=str(error))
+        if error.fault.kind in _LAST_RESORT:
+            raise error
+        asked = 0.0 if error.fault.retry_at is None else (error.fault.retry_at - clock.now()).total_seconds()
+        wait = max(min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS), asked)
+        log.warning("reconciliation_waits", run_id=current.id, reason=str(error), seconds=wait)
+        self.stop.wait(wait)
+
+    def _read(self, run_id: int) -> Run:
+        with self.database.read() as connection:
+            return reconciliations.find(connection, run_id)
+
+
+def _drift(before: Mapping[str, Any] | None, after: Mapping[str, Any], event: Event) -> Drift | None:
+    """Return what was missing or different before a record came in, None where nothing was.
+
+    A record also brings what only analytics knows, that the customer served itself: no event was lost for that.
+    """
+    if before is None or not before["closed"]:
+        what, fields = "missed", {}
+    else:
+        what = "different"
+        names = (name for name in reconciliations.TELLING if before[name] != after[name])
+        fields = {name: [before[name], after[name]] for name in names}
+        if fields.keys() == {"resolution"} and after["resolution_source"] == "self_served":
+            return None
+    if not after["closed"] or (what == "different" and not fields):
+        return None
+    return Drift(
+        conversation_id=after["conversation_id"],
+        what=what,
+        fields=fields,
+        ended_at=after["ended_at"],
+        event_id=event.event_id,
+    )
+
+
+def _is_due(database: Database, every_seconds: float, *, looked_for: float) -> bool:
+    """Tell whether the last run was so long ago, or is to go on; where none ever was, whether we have waited for one."""
+    with database.read() as connection:
+        due = reconciliations.is_due(connection, every_seconds=every_seconds)
+    return looked_for >= every_seconds if due is None else due
+
+
+@contextmanager
+def _lease(database: Database) -> Iterator[Callable[[Connection], None]]:
+    """Be the one process that reconciles; yields what makes sure of it within a transaction.
+
+    A thread extends the lease meanwhile, for a page may wait for minutes until its turn comes.
+    """
+    holder, is_over = secrets.token_hex(16), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        if not leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS):
+            raise Lost("The reconciliation took too long and was left to another process.")
+
+    def beat() -> None:
+        while not is_over.wait(LEASE_SECONDS / 4):
+            with suppress(Unavailable), database.write() as connection:
+                leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
+
+    with database.write() as connection:
+        if not leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS):
+            raise Lost(f"Another process is reconciling, or died less than {LEASE_SECONDS:.0f} s ago: try again later.")
+    heart = threading.Thread(target=beat, name="reconcile-lease", daemon=True)
+    heart.start()
+    try:
+        yield hold
+    finally:
+        is_over.set()
+        heart.join()
+        with suppress(Unavailable), database.write() as connection:
+            leases.release(connection, _NAME, holder=holder)
