@@ -74,6 +74,17 @@ class GenesysControl(_Control):
     def webhooks(self) -> list[JSONObject]:
         return self._list("GET", "webhooks", "webhooks")
 
+    def play(self, **options: Any) -> list[JSONObject]:
+        """Let conversations of the platform happen and return the truth about them.
+
+        Options are count, seed, media, stories, since and until.
+        """
+        return self._list("POST", "platform/play", "conversations", options)
+
+    def platform_conversations(self) -> list[JSONObject]:
+        """Return the truth about every conversation of the platform, in the order in which they began."""
+        return self._list("GET", "platform/conversations", "conversations")
+
     def expire_tokens(self) -> None:
         """End every token that was issued."""
         self._ask("POST", "tokens/expire")

@@ -4,12 +4,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from crm_sync import clock
 from crm_sync.sandbox.platform_conversations import Channel, PlatformConversation
 from crm_sync.sandbox.scripts import Script
 
-MEDIA = ("voice", "chat", "email", "message", "callback")
+MEDIA: Final = ("voice", "chat", "email", "message", "callback")
 LONGEST = timedelta(hours=1)
 """No story takes longer, so what begins an hour ago has ended, unless it is one that goes on."""
 
