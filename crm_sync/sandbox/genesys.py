@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from crm_sync.sandbox import (
     conversations_api,
     genesys_control,
+    moods,
     oauth,
     platform_api,
     platform_control,
@@ -38,6 +39,7 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(genesys_control.blueprint(state))
     _answer_problems(app)
     _trouble(app, state)
+    moods.trouble(app, state.platform.temper, expire_tokens=state.tokens.expire)
     return app
 
 

@@ -61,10 +61,10 @@ class GenesysState:
         self.tokens = Tokens(self.options.client, monotonic=monotonic)
         self.conversations = Conversations()
         self.webhooks = Webhooks()
-        self.platform = Platform(self.options.platform, now=now)
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)
+        self.platform = Platform(self.options.platform, now=now, poster=self.poster, manner=self.options.manner)
 
     def close(self) -> None:
         self.poster.stop()
