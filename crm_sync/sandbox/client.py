@@ -74,6 +74,24 @@ class GenesysControl(_Control):
     def webhooks(self) -> list[JSONObject]:
         return self._list("GET", "webhooks", "webhooks")
 
+    def expire_tokens(self) -> None:
+        """End every token that was issued."""
+        self._ask("POST", "tokens/expire")
+
+    def posts(self) -> dict[str, int]:
+        """Return how many posts are pending, delivered and given up."""
+        counts: dict[str, int] = self._ask("GET", "posts").json()
+        return counts
+
+    def wait_until_posted(self, timeout_seconds: float = 30.0) -> dict[str, int]:
+        """Wait until no post is pending and return the counts; raises TimeoutError."""
+        until = clock.monotonic() + timeout_seconds
+        while (counts := self.posts())["pending"]:
+            if clock.monotonic() > until:
+                raise TimeoutError(f"{counts['pending']} posts are still pending.")
+            time.sleep(0.05)
+        return counts
+
     def play(self, **options: Any) -> list[JSONObject]:
         """Let conversations of the platform happen and return the truth about them.
 
@@ -102,24 +120,6 @@ class GenesysControl(_Control):
         """Set the moods and return them; what is not named becomes the default, which is a good mood."""
         set_moods: JSONObject = self._ask("PUT", "moods", moods).json()
         return set_moods
-
-    def expire_tokens(self) -> None:
-        """End every token that was issued."""
-        self._ask("POST", "tokens/expire")
-
-    def posts(self) -> dict[str, int]:
-        """Return how many posts are pending, delivered and given up."""
-        counts: dict[str, int] = self._ask("GET", "posts").json()
-        return counts
-
-    def wait_until_posted(self, timeout_seconds: float = 30.0) -> dict[str, int]:
-        """Wait until no post is pending and return the counts; raises TimeoutError."""
-        until = clock.monotonic() + timeout_seconds
-        while (counts := self.posts())["pending"]:
-            if clock.monotonic() > until:
-                raise TimeoutError(f"{counts['pending']} posts are still pending.")
-            time.sleep(0.05)
-        return counts
 
 
 class CRMControl(_Control):

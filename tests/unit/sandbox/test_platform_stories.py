@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_sync import clock
@@ -52,6 +52,8 @@ KEYS = {
     | _FLOW
     | {"flowOutcomeId", "flowOutcomeValue", "flowOutcomeStartTime", "flowOutcomeEndTime", "flowMilestones"},
 }  # fmt: skip
+unhurried = settings(deadline=None)
+
 NEVER_SAID = {"callbackScheduledTime", "externalOrganizationId"}
 
 
@@ -82,6 +84,7 @@ def test_the_keys_of_every_kind_are_those_that_it_has_on_the_platform() -> None:
     assert {kind: keys | (KEYS[kind] & NEVER_SAID) for kind, keys in seen.items()} == KEYS
 
 
+@unhurried
 @given(seed=st.integers(min_value=0), story=st.sampled_from(list(STORIES)))
 def test_events_and_record_agree_on_ids_times_and_words(seed: int, story: str) -> None:
     (conversation,) = tell(story, seed=seed, count=1)
@@ -109,6 +112,7 @@ def test_events_and_record_agree_on_ids_times_and_words(seed: int, story: str) -
             assert body["wrapupCode"] == wrapup["wrapUpCode"]
 
 
+@unhurried
 @given(seed=st.integers(min_value=0), story=st.sampled_from(list(STORIES)))
 def test_record_and_object_agree_and_what_has_ended_ended_in_the_window(seed: int, story: str) -> None:
     (conversation,) = tell(story, seed=seed, count=1)
