@@ -1,4 +1,4 @@
-"""The analytics query of the pretend Genesys Cloud: selected fields of the conversations in a window, in pages."""
+"""The tutorial's analytics query: selected fields of its conversations in a window, in pages."""
 
 import base64
 import json
@@ -6,12 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import request
 
 from crm_sync import clock
-from crm_sync.sandbox.bodies import json_body
 from crm_sync.sandbox.conversations import Conversation, Conversations
-from crm_sync.sandbox.oauth import Tokens
 from crm_sync.sandbox.problems import Problem
 from crm_sync.sandbox.wire import JSONObject, compact, read_instant
 
@@ -29,34 +27,26 @@ _FIELDS: dict[str, Callable[[Conversation], Any]] = {
 _DEFAULT = ["conversationId", "startTime", "endTime", "resolutionStatus", "duration"]
 
 
-def blueprint(conversations: Conversations, tokens: Tokens, *, page_size: int) -> Blueprint:
-    """Return the details query. `duration` is in milliseconds; the last page has no `nextPageToken`."""
-    api = Blueprint("analytics", __name__, url_prefix="/api/v2/analytics/conversations/details")
-    api.before_request(tokens.guard("analytics:conversation:view"))
-
-    @api.post("/query")
-    def query() -> Response:
-        body = json_body()
-        first, last = _window(body)
-        wanted, filters, size = _selected(body), _filters(body), _page_size(body, page_size)
-        after = _read_page_token(body.get("nextPageToken") or request.args.get("nextPageToken"))
-        found = sorted(
-            (
-                conversation
-                for conversation in conversations.select()
-                if conversation.started_at < last
-                and (conversation.ended_at is None or conversation.ended_at >= first)
-                and all(_FIELDS[name](conversation) == value for name, value in filters)
-            ),
-            key=_place,
-        )
-        rest = [conversation for conversation in found if after is None or _place(conversation) > after]
-        answer: JSONObject = {"data": [_row(conversation, wanted) for conversation in rest[:size]]}
-        if len(rest) > size:
-            answer["nextPageToken"] = _page_token(rest[size - 1])
-        return jsonify(answer)
-
-    return api
+def answer(conversations: Conversations, body: JSONObject, *, page_size: int) -> JSONObject:
+    """Return a page of the details query. `duration` is in milliseconds; the last page has no `nextPageToken`."""
+    first, last = _window(body)
+    wanted, filters, size = _selected(body), _filters(body), _page_size(body, page_size)
+    after = _read_page_token(body.get("nextPageToken") or request.args.get("nextPageToken"))
+    found = sorted(
+        (
+            conversation
+            for conversation in conversations.select()
+            if conversation.started_at < last
+            and (conversation.ended_at is None or conversation.ended_at >= first)
+            and all(_FIELDS[name](conversation) == value for name, value in filters)
+        ),
+        key=_place,
+    )
+    rest = [conversation for conversation in found if after is None or _place(conversation) > after]
+    page: JSONObject = {"data": [_row(conversation, wanted) for conversation in rest[:size]]}
+    if len(rest) > size:
+        page["nextPageToken"] = _page_token(rest[size - 1])
+    return page
 
 
 def _window(body: JSONObject) -> tuple[datetime, datetime]:

@@ -92,6 +92,35 @@ class GenesysControl(_Control):
             time.sleep(0.05)
         return counts
 
+    def play(self, **options: Any) -> list[JSONObject]:
+        """Let conversations of the platform happen and return the truth about them.
+
+        Options are count, seed, media, stories, since, until and tell.
+        """
+        return self._list("POST", "platform/play", "conversations", options)
+
+    def platform_conversations(self) -> list[JSONObject]:
+        """Return the truth about every conversation of the platform, in the order in which they began."""
+        return self._list("GET", "platform/conversations", "conversations")
+
+    def listen(self, url: str, **options: Any) -> list[JSONObject]:
+        """Let somebody be told of the platform's events and return all listeners.
+
+        Options are secret, shape and workflow_id. Another listener at the same address is replaced.
+        """
+        return self._list("POST", "listeners", "listeners", {"url": url} | options)
+
+    def listeners(self) -> list[JSONObject]:
+        return self._list("GET", "listeners", "listeners")
+
+    def clear_listeners(self) -> None:
+        self._ask("DELETE", "listeners")
+
+    def be(self, **moods: Any) -> JSONObject:
+        """Set the moods and return them; what is not named becomes the default, which is a good mood."""
+        set_moods: JSONObject = self._ask("PUT", "moods", moods).json()
+        return set_moods
+
 
 class CRMControl(_Control):
     """Controls a pretend CRM. Every method raises requests.HTTPError when it is refused."""

@@ -1,4 +1,4 @@
-"""The conversation calls of the pretend Genesys Cloud: start, count, read, and evaluate a message."""
+"""The conversation calls of the pretend Genesys Cloud: start, count, and evaluate a message."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -28,10 +28,6 @@ def blueprint(conversations: Conversations, tokens: Tokens, *, now: Callable[[],
             raise Problem(400, "The state must be active or closed.", code="invalid.value", params={"field": "state"})
         found = conversations.select(bot_id=request.args.get("to.id"), state=state)
         return jsonify(entities=[conversation.as_object() for conversation in found], total=len(found))
-
-    @api.get("/<conversation_id>")
-    def show(conversation_id: str) -> Response:
-        return jsonify(conversations.get(conversation_id).as_object())
 
     @api.post("/message/evaluate")
     def evaluate_message() -> Response:

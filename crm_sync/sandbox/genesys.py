@@ -6,7 +6,17 @@ from fnmatch import fnmatchcase
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from crm_sync.sandbox import analytics, conversations_api, genesys_control, oauth, problems, webhooks
+from crm_sync.sandbox import (
+    conversations_api,
+    genesys_control,
+    moods,
+    oauth,
+    platform_api,
+    platform_control,
+    problems,
+    shared_paths,
+    webhooks,
+)
 from crm_sync.sandbox.faults import cut, pause
 from crm_sync.sandbox.genesys_state import GenesysFault, GenesysState
 from crm_sync.sandbox.problems import Problem
@@ -23,10 +33,13 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(oauth.blueprint(state.tokens, options.client))
     app.register_blueprint(conversations_api.blueprint(state.conversations, state.tokens, now=state.now))
     app.register_blueprint(webhooks.blueprint(state.webhooks, state.tokens, with_list=options.webhook_list))
-    app.register_blueprint(analytics.blueprint(state.conversations, state.tokens, page_size=options.page_size))
+    app.register_blueprint(shared_paths.blueprint(state))
+    app.register_blueprint(platform_api.blueprint(state.platform, state.tokens))
+    app.register_blueprint(platform_control.blueprint(state.platform))
     app.register_blueprint(genesys_control.blueprint(state))
     _answer_problems(app)
     _trouble(app, state)
+    moods.trouble(app, state.platform.temper, expire_tokens=state.tokens.expire)
     return app
 
 

@@ -11,6 +11,8 @@ from crm_sync import clock
 from crm_sync.sandbox.conversations import Conversations
 from crm_sync.sandbox.faults import FaultOrder, Faults
 from crm_sync.sandbox.oauth import OAuthClient, Tokens
+from crm_sync.sandbox.platform import Platform
+from crm_sync.sandbox.platform_queries import PlatformOptions
 from crm_sync.sandbox.poster import Manner, Poster
 from crm_sync.sandbox.traffic import Traffic
 from crm_sync.sandbox.webhooks import Webhooks
@@ -26,6 +28,7 @@ class GenesysOptions:
     manner: Manner = field(default_factory=Manner)
     poster_threads: int = 4
     seed: int | None = None
+    platform: PlatformOptions = field(default_factory=PlatformOptions)
 
 
 class GenesysFault(FaultOrder):
@@ -61,6 +64,7 @@ class GenesysState:
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)
+        self.platform = Platform(self.options.platform, now=now, poster=self.poster, manner=self.options.manner)
 
     def close(self) -> None:
         self.poster.stop()

@@ -1,10 +1,12 @@
-"""Posts a closed conversation to the registered webhooks, signed, at least once, and out of order on demand."""
+"""Posts to whoever is to be told: at least once, out of order on demand, and signed where it goes to a webhook."""
 
 import heapq
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 import requests
@@ -41,21 +43,30 @@ class Manner:
         return min(self.longest_wait_seconds, self.first_wait_seconds * (1 << (attempt - 1)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where a post goes to, and the headers that prove where it comes from."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+
+
 @dataclass(slots=True, kw_only=True)
 class Post:
-    """One copy of one event on its way to one webhook, with every attempt so far."""
+    """One copy of one event on its way, with every attempt so far. `find` tells where `to` is by now, if anywhere."""
 
     conversation_id: str
-    webhook_id: str
+    to: str
     copy: int
     manner: Manner
+    find: Callable[[], Destination | None] = field(repr=False)
     body: bytes = field(repr=False)
     state: Literal["pending", "delivered", "given_up"] = "pending"
     attempts: list[JSONObject] = field(default_factory=list)
 
     def as_object(self) -> JSONObject:
         return {
-            "webhook_id": self.webhook_id,
+            "to": self.to,
             "copy": self.copy,
             "state": self.state,
             "attempts": list(self.attempts),
@@ -77,6 +88,7 @@ class Poster:
         self._changed = threading.Condition()
         self._due: list[tuple[float, int, Post]] = []
         self._posts: list[Post] = []
+        self._counts: Counter[str] = Counter()
         self._is_stopped = False
         self._threads = [threading.Thread(target=self._work, name="sandbox-poster") for _ in range(threads)]
 
@@ -87,12 +99,34 @@ class Poster:
         with self._changed:
             for webhook_id in listeners:
                 for copy in range(1, manner.repeat + 1):
-                    post = Post(
-                        conversation_id=conversation["id"], webhook_id=webhook_id, copy=copy, manner=manner, body=body
+                    self.post(
+                        body,
+                        conversation_id=conversation["id"],
+                        to=webhook_id,
+                        find=partial(self._signed, webhook_id, body),
+                        manner=manner,
+                        copy=copy,
+                        wait_seconds=self._random.uniform(0, manner.shuffle_seconds) if manner.shuffle else 0.0,
                     )
-                    self._posts.append(post)
-                    self._schedule(post, self._random.uniform(0, manner.shuffle_seconds) if manner.shuffle else 0.0)
-            if self._due and not self._threads[0].ident and not self._is_stopped:
+
+    def post(
+        self,
+        body: bytes,
+        *,
+        conversation_id: str,
+        to: str,
+        find: Callable[[], Destination | None],
+        manner: Manner,
+        copy: int = 1,
+        wait_seconds: float = 0.0,
+    ) -> None:
+        """Owe a body to a destination, which is found anew at every attempt."""
+        post = Post(conversation_id=conversation_id, to=to, copy=copy, manner=manner, find=find, body=body)
+        with self._changed:
+            self._posts.append(post)
+            self._counts[post.state] += 1
+            self._schedule(post, wait_seconds)
+            if not self._threads[0].ident and not self._is_stopped:
                 for thread in self._threads:
                     thread.start()
 
@@ -110,11 +144,8 @@ class Poster:
 
     def counts(self) -> dict[str, int]:
         """Return how many posts are pending, delivered and given up."""
-        counts = {"pending": 0, "delivered": 0, "given_up": 0}
         with self._changed:
-            for post in self._posts:
-                counts[post.state] += 1
-        return counts
+            return {state: self._counts[state] for state in ("pending", "delivered", "given_up")}
 
     def stop(self) -> None:
         """End the threads after the posts in flight; what is still pending stays so."""
@@ -143,19 +174,16 @@ class Poster:
         return None
 
     def _attempt(self, session: requests.Session, post: Post) -> JSONObject:
-        """Post once, to the address and with the secret that the webhook has by now."""
+        """Post once, to the address and with the secret of now."""
         at = clock.to_text(clock.now())
-        webhook = next((webhook for webhook in self._webhooks() if webhook.id == post.webhook_id), None)
-        if webhook is None:
+        destination = post.find()
+        if destination is None:
             return {"at": at, "status": None, "error": "unregistered"}
-        headers = {"Content-Type": "application/json"}
-        if webhook.secret:
-            headers["X-Hub-Signature-256"] = hub_signature(webhook.secret, post.body)
         try:
             answer = session.post(
-                webhook.url,
+                destination.url,
                 data=post.body,
-                headers=headers,
+                headers={"Content-Type": "application/json"} | destination.headers,
                 timeout=post.manner.timeout_seconds,
                 allow_redirects=False,
             )
@@ -165,20 +193,34 @@ class Poster:
             return {"at": at, "status": None, "error": "connection"}
         return {"at": at, "status": answer.status_code, "error": None}
 
+    def _signed(self, webhook_id: str, body: bytes) -> Destination | None:
+        webhook = next((webhook for webhook in self._webhooks() if webhook.id == webhook_id), None)
+        if webhook is None:
+            return None
+        headers = {"X-Hub-Signature-256": hub_signature(webhook.secret, body)} if webhook.secret else {}
+        return Destination(url=webhook.url, headers=headers)
+
     def _settle(self, post: Post, attempt: JSONObject) -> None:
         post.attempts.append(attempt)
         status, error = attempt["status"], attempt["error"]
         if status is not None and 200 <= status < 300:
-            post.state = "delivered"
+            self._end(post, "delivered")
         elif error in ("timeout", "connection") or (status is not None and (status == 429 or status >= 500)):
             self._try_again(post)
         else:
-            post.state = "given_up"
+            self._end(post, "given_up")
+
+    def _end(self, post: Post, state: Literal["delivered", "given_up"]) -> None:
+        self._counts[post.state] -= 1
+        self._counts[state] += 1
+        post.state = state
+        # Nobody reads it any more, and many thousands of them are a burden.
+        post.body = b""
 
     def _try_again(self, post: Post) -> None:
         made = len(post.attempts)
         if made >= post.manner.attempts:
-            post.state = "given_up"
+            self._end(post, "given_up")
             return
         self._schedule(post, post.manner.wait_after(made))
 

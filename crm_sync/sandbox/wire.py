@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeAlias
 
+from crm_sync import clock
+
 JSONObject: TypeAlias = dict[str, Any]
 
 
@@ -37,6 +39,16 @@ def read_instant(text: Any) -> datetime | None:
         return None if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def instant_text(instant: datetime | None) -> str | None:
+    """Return an instant as both systems write it, or None for none."""
+    return None if instant is None else clock.to_text(instant)
+
+
+def known(body: JSONObject) -> JSONObject:
+    """Return a body without what is not known, as Genesys Cloud leaves it out."""
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _refuse(constant: str) -> NoReturn:
