@@ -29,7 +29,7 @@ from crm_sync.store.inbox import Inbox
 from crm_sync.store.reconciliations import Drift, Progress, Run
 
 SOURCE = "reconcile"
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 10.0
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 120.0
 POLL_SECONDS = 1.0
@@ -62,16 +62,18 @@ def run(
     by_job: bool = False,
     progress: Callable[[Run], None] = lambda run: None,
     stop: threading.Event | None = None,
+    wait_seconds: float = 0.0,
 ) -> Run:
     """Reconcile a window, the usual one unless it is given, and return the run when it has ended.
 
     One that was begun before is first brought to its end. With `stop` set it is left where it is, still running. Raises
-    SetupError without credentials, Lost while another process is at it, AdapterFailure for trouble that needs a person.
+    SetupError without credentials, Lost while another process is at it (for longer than `wait_seconds`: one that died
+    is at it until its lease ends), AdapterFailure for trouble that needs a person.
     """
     if client is None:
         raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
     stop = stop or threading.Event()
-    with _lease(database) as hold:
+    with _lease(database, stop, wait_seconds) as hold:
         made = _Reconciliation(
             settings=settings, database=database, client=client, hold=hold, progress=progress, stop=stop
         )
@@ -236,7 +238,7 @@ class _Reconciliation:
 
     def _note(self, current: Run, error: AdapterFailure, waits: int) -> None:
         """Wait out passing trouble; raise what needs a person, with the run where it is."""
-        if error.fault.code == "job_lost":
+        if error.fault.code == analytics.JOB_LOST:
             with self.database.write() as connection:
                 self.hold(connection)
                 # Its cursor went with it. What its pages held is known already, and met again as duplicates.
@@ -282,14 +284,14 @@ def _drift(before: Mapping[str, Any] | None, after: Mapping[str, Any], event: Ev
 
 
 def _is_due(database: Database, every_seconds: float, *, looked_for: float) -> bool:
-    """Tell whether the last run was so long ago, or is to go on; where none ever was, whether we have waited for one."""
+    """Tell whether the last run was so long ago, or is to go on; where none ever was, whether we waited so long."""
     with database.read() as connection:
         due = reconciliations.is_due(connection, every_seconds=every_seconds)
     return looked_for >= every_seconds if due is None else due
 
 
 @contextmanager
-def _lease(database: Database) -> Iterator[Callable[[Connection], None]]:
+def _lease(database: Database, stop: threading.Event, wait_seconds: float) -> Iterator[Callable[[Connection], None]]:
     """Be the one process that reconciles; yields what makes sure of it within a transaction.
 
     A thread extends the lease meanwhile, for a page may wait for minutes until its turn comes.
@@ -305,9 +307,10 @@ def _lease(database: Database) -> Iterator[Callable[[Connection], None]]:
             with suppress(Unavailable), database.write() as connection:
                 leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
 
-    with database.write() as connection:
-        if not leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS):
-            raise Lost(f"Another process is reconciling, or died less than {LEASE_SECONDS:.0f} s ago: try again later.")
+    give_up_at = clock.monotonic() + wait_seconds
+    while not _acquire(database, holder):
+        if clock.monotonic() >= give_up_at or stop.wait(0.5):
+            raise Lost("Another process is reconciling: try again when it has ended.")
     heart = threading.Thread(target=beat, name="reconcile-lease", daemon=True)
     heart.start()
     try:
@@ -317,3 +320,8 @@ def _lease(database: Database) -> Iterator[Callable[[Connection], None]]:
         heart.join()
         with suppress(Unavailable), database.write() as connection:
             leases.release(connection, _NAME, holder=holder)
+
+
+def _acquire(database: Database, holder: str) -> bool:
+    with database.write() as connection:
+        return leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)

@@ -73,7 +73,14 @@ def _reconcile(since: datetime | None, until: datetime | None, *, by_job: bool, 
         window = _window(since, until, stage.latest(opened.settings.reconcile))
         with long_work("Reconciling", 0) as (_, stop):
             ended = stage.run(
-                opened.settings, opened.database, opened.genesys, window, by_job=by_job, progress=_tell, stop=stop
+                opened.settings,
+                opened.database,
+                opened.genesys,
+                window,
+                by_job=by_job,
+                progress=_tell,
+                stop=stop,
+                wait_seconds=2 * stage.LEASE_SECONDS,
             )
         with opened.database.read() as connection:
             found = reconciliations.drift(connection, since=None, run_id=ended.id, limit=MOST_TOLD)

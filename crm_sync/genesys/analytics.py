@@ -11,10 +11,13 @@ from urllib.parse import quote
 
 from crm_sync import clock
 from crm_sync.closure import JSON
-from crm_sync.errors import Fault, Kind, failure
+from crm_sync.errors import AdapterFailure, Fault, Kind, failure
 from crm_sync.genesys.client import GenesysClient, not_understood
 
 Method: TypeAlias = Literal["query", "job", "tutorial"]
+
+JOB_LOST = "job_lost"
+"""The code of the fault that a job has which will never have results."""
 
 PATIENCE_SECONDS = 180.0
 """How long a page waits for its turn: nobody is kept waiting by it."""
@@ -110,20 +113,19 @@ def submit_job(client: GenesysClient, window: Window) -> str:
 
 def is_job_done(client: GenesysClient, job_id: str) -> bool:
     """Tell whether a job's results can be fetched; raises CONFLICT for one that will never have any."""
-    answer = _ask(client, "GET", f"{_JOBS}/{quote(job_id, safe='')}", None)
+    answer = _ask_job(client, job_id)
     match answer.get("state"):
         case "FULFILLED":
             return True
         case "QUEUED" | "PENDING":
             return False
-    message = "Genesys Cloud gave up the job of this reconciliation: it is asked for again."
-    raise failure(Fault(kind=Kind.CONFLICT, code="job_lost", message=message))
+    raise _job_lost()
 
 
 def job_page(client: GenesysClient, job_id: str, *, cursor: str | None, page_size: int) -> Page:
-    """Return a page of a job's results, by the cursor that the page before has told."""
+    """Return a page of a job's results, by the cursor that the page before has told; raises as `is_job_done`."""
     params = {"pageSize": str(page_size)} | ({"cursor": cursor} if cursor else {})
-    answer = _ask(client, "GET", f"{_JOBS}/{quote(job_id, safe='')}/results", None, params)
+    answer = _ask_job(client, job_id, "/results", params)
     following = answer.get("cursor")
     return Page(
         records=_listed(answer, "conversations", "the results of a job"),
@@ -144,6 +146,22 @@ def split(window: Window, longest: timedelta) -> Iterator[Window]:
         until = min(since + longest, window.until)
         yield Window(since=since, until=until)
         since = until
+
+
+def _ask_job(
+    client: GenesysClient, job_id: str, what: str = "", params: Mapping[str, str] | None = None
+) -> dict[str, JSON]:
+    try:
+        return _ask(client, "GET", f"{_JOBS}/{quote(job_id, safe='')}{what}", None, params)
+    except AdapterFailure as error:
+        if error.fault.code not in ("http_404", "http_410"):
+            raise
+    raise _job_lost()
+
+
+def _job_lost() -> AdapterFailure:
+    message = "Genesys Cloud gave up the job of this reconciliation: it is asked for again."
+    return failure(Fault(kind=Kind.CONFLICT, code=JOB_LOST, message=message))
 
 
 def _ask(
