@@ -15,11 +15,15 @@ SCOPES = ("conversations:write", "analytics:conversation:view", "integrations:wr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthClient:
-    """Who may ask for tokens, what they may do with them, and for how long."""
+    """Who may ask for tokens, what they may do with them, and for how long.
+
+    The tutorial's calls go by scopes, the platform's own by the permissions of the client's roles; None stands for all.
+    """
 
     client_id: str = "sandbox"
     client_secret: str = field(default="sandbox-secret", repr=False)
     scopes: tuple[str, ...] = SCOPES
+    permissions: frozenset[str] | None = None
     expires_in: int = 3600
 
 
@@ -67,17 +71,32 @@ class Tokens:
         """Return a check for `before_request`: 401 without a token in force, 403 where it lacks the scope."""
 
         def check() -> None:
-            kind, _, token = request.headers.get("Authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not token:
-                raise Problem(401, "No authentication bearer token was given.", code="authentication.required")
-            with self._lock:
-                grant = self._grants.get(token.strip())
-            if grant is None or grant.ends_at <= self._monotonic():
-                raise Problem(401, "The bearer token is invalid or has expired.")
-            if scope not in grant.scopes:
+            if scope not in self._grant_in_force().scopes:
                 raise Problem(403, f"The OAuth client lacks the scope {scope}.", params={"permissions": scope})
 
         return check
+
+    def require(self, *any_of: str) -> None:
+        """Raise Problem 401 without a token in force, and 403 where the client has none of these permissions."""
+        self._grant_in_force()
+        if any_of and not any(self.has(permission) for permission in any_of):
+            code = "missing.permissions" if len(any_of) == 1 else "missing.any.permissions"
+            lacking = ", ".join(any_of)
+            raise Problem(403, f"The OAuth client lacks {lacking}.", code=code, params={"permissions": lacking})
+
+    def has(self, permission: str) -> bool:
+        """Tell whether the client has a permission of the real platform."""
+        return self._client.permissions is None or permission in self._client.permissions
+
+    def _grant_in_force(self) -> Grant:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Problem(401, "No authentication bearer token was given.", code="authentication.required")
+        with self._lock:
+            grant = self._grants.get(token.strip())
+        if grant is None or grant.ends_at <= self._monotonic():
+            raise Problem(401, "The bearer token is invalid or has expired.")
+        return grant
 
 
 def blueprint(tokens: Tokens, client: OAuthClient) -> Blueprint:

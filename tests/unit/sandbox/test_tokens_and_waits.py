@@ -23,6 +23,45 @@ def test_a_token_is_in_force_until_its_last_second_and_not_longer() -> None:
             check()
 
 
+def test_a_permission_is_asked_of_the_client_and_not_of_the_scopes_of_its_token() -> None:
+    client = OAuthClient(permissions=frozenset({"processautomation:trigger:view"}))
+    tokens = Tokens(client, monotonic=lambda: 0.0)
+    token = tokens.issue(client.client_id, client.client_secret, "")
+
+    with Flask("any").test_request_context(headers={"Authorization": f"Bearer {token}"}):
+        tokens.require("processautomation:trigger:view", "processautomation:trigger:edit")
+        with pytest.raises(Problem) as refused:
+            tokens.require("processautomation:trigger:add")
+
+    assert (refused.value.status, refused.value.code) == (403, "missing.permissions")
+    assert refused.value.params == {"permissions": "processautomation:trigger:add"}
+
+
+def test_of_several_permissions_that_would_do_all_are_named() -> None:
+    client = OAuthClient(permissions=frozenset())
+    tokens = Tokens(client, monotonic=lambda: 0.0)
+    token = tokens.issue(client.client_id, client.client_secret, "")
+
+    headers = {"Authorization": f"Bearer {token}"}
+    with Flask("any").test_request_context(headers=headers), pytest.raises(Problem) as refused:
+        tokens.require("a:b:view", "a:b:edit")
+
+    assert refused.value.code == "missing.any.permissions"
+    assert refused.value.params == {"permissions": "a:b:view, a:b:edit"}
+
+
+def test_a_client_without_a_list_of_permissions_has_all_but_needs_a_token() -> None:
+    tokens = Tokens(OAuthClient(), monotonic=lambda: 0.0)
+    token = tokens.issue("sandbox", "sandbox-secret", "")
+
+    with Flask("any").test_request_context(headers={"Authorization": f"Bearer {token}"}):
+        tokens.require("any:thing:view")
+    with Flask("any").test_request_context(), pytest.raises(Problem) as refused:
+        tokens.require("any:thing:view")
+
+    assert refused.value.status == 401
+
+
 def test_a_stranger_gets_no_token() -> None:
     tokens = Tokens(OAuthClient(), monotonic=lambda: 0.0)
 
