@@ -74,6 +74,11 @@ class GenesysControl(_Control):
     def webhooks(self) -> list[JSONObject]:
         return self._list("GET", "webhooks", "webhooks")
 
+    def add_entry(self, kind: str, **fields: Any) -> JSONObject:
+        """Add to the organisation, or replace by `id`, one of: flows, outcomes, queues, wrapupcodes."""
+        entry: JSONObject = self._ask("POST", f"platform/directory/{kind}", fields).json()
+        return entry
+
     def expire_tokens(self) -> None:
         """End every token that was issued."""
         self._ask("POST", "tokens/expire")

@@ -6,7 +6,16 @@ from fnmatch import fnmatchcase
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from crm_sync.sandbox import analytics, conversations_api, genesys_control, oauth, problems, webhooks
+from crm_sync.sandbox import (
+    analytics,
+    conversations_api,
+    directory_api,
+    endpoints_control,
+    genesys_control,
+    oauth,
+    problems,
+    webhooks,
+)
 from crm_sync.sandbox.faults import cut, pause
 from crm_sync.sandbox.genesys_state import GenesysFault, GenesysState
 from crm_sync.sandbox.problems import Problem
@@ -24,6 +33,10 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(conversations_api.blueprint(state.conversations, state.tokens, now=state.now))
     app.register_blueprint(webhooks.blueprint(state.webhooks, state.tokens, with_list=options.webhook_list))
     app.register_blueprint(analytics.blueprint(state.conversations, state.tokens, page_size=options.page_size))
+    app.register_blueprint(
+        directory_api.blueprint(state.directory, state.tokens, options.client, page_size=options.page_size)
+    )
+    app.register_blueprint(endpoints_control.blueprint(state))
     app.register_blueprint(genesys_control.blueprint(state))
     _answer_problems(app)
     _trouble(app, state)

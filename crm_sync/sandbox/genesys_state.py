@@ -9,6 +9,7 @@ from pydantic import Field
 
 from crm_sync import clock
 from crm_sync.sandbox.conversations import Conversations
+from crm_sync.sandbox.directory import Directory
 from crm_sync.sandbox.faults import FaultOrder, Faults
 from crm_sync.sandbox.oauth import OAuthClient, Tokens
 from crm_sync.sandbox.poster import Manner, Poster
@@ -58,6 +59,7 @@ class GenesysState:
         self.tokens = Tokens(self.options.client, monotonic=monotonic)
         self.conversations = Conversations()
         self.webhooks = Webhooks()
+        self.directory = Directory()
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)

@@ -1,0 +1,25 @@
+"""The control API of the real platform's calls: add to the organisation, and read what happened."""
+
+from flask import Blueprint, Response, jsonify
+
+from crm_sync.sandbox.bodies import order_body
+from crm_sync.sandbox.directory import Entry, Flow, Outcome, Queue, WrapupCode
+from crm_sync.sandbox.genesys_state import GenesysState
+from crm_sync.sandbox.problems import Problem
+
+_KINDS: dict[str, type[Entry]] = {"flows": Flow, "outcomes": Outcome, "queues": Queue, "wrapupcodes": WrapupCode}
+
+
+def blueprint(state: GenesysState) -> Blueprint:
+    """Return the routes under `/sandbox/platform/`, which ask for no token."""
+    control = Blueprint("endpoints_control", __name__, url_prefix="/sandbox/platform")
+
+    @control.post("/directory/<kind>")
+    def add_entry(kind: str) -> tuple[Response, int]:
+        if kind not in _KINDS:
+            raise Problem(404, f"There are only {', '.join(_KINDS)}.")
+        entry = order_body(_KINDS[kind])
+        state.directory.put(entry)
+        return jsonify(entry.as_object()), 201
+
+    return control
