@@ -79,6 +79,10 @@ class GenesysControl(_Control):
         entry: JSONObject = self._ask("POST", f"platform/directory/{kind}", fields).json()
         return entry
 
+    def set_trigger_rules(self, **rules: Any) -> None:
+        """Set topics and missingDiffers; what is not named becomes the default."""
+        self._ask("PUT", "platform/triggers/rules", rules)
+
     def expire_tokens(self) -> None:
         """End every token that was issued."""
         self._ask("POST", "tokens/expire")

@@ -46,6 +46,10 @@ class Flow(Entry):
             told["publishedVersion"] = {"id": self.version, "name": self.version, "type": "PUBLISH", "selfUri": address}
         return told
 
+    @property
+    def is_running(self) -> bool:
+        return self.active and self.version is not None and not self.deleted
+
 
 class Outcome(Entry):
     """What a flow can come to."""

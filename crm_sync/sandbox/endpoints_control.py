@@ -6,6 +6,7 @@ from crm_sync.sandbox.bodies import order_body
 from crm_sync.sandbox.directory import Entry, Flow, Outcome, Queue, WrapupCode
 from crm_sync.sandbox.genesys_state import GenesysState
 from crm_sync.sandbox.problems import Problem
+from crm_sync.sandbox.triggers import TriggerRules
 
 _KINDS: dict[str, type[Entry]] = {"flows": Flow, "outcomes": Outcome, "queues": Queue, "wrapupcodes": WrapupCode}
 
@@ -21,5 +22,10 @@ def blueprint(state: GenesysState) -> Blueprint:
         entry = order_body(_KINDS[kind])
         state.directory.put(entry)
         return jsonify(entry.as_object()), 201
+
+    @control.put("/triggers/rules")
+    def set_trigger_rules() -> Response:
+        state.triggers.rules = order_body(TriggerRules)
+        return jsonify(state.triggers.rules.model_dump(by_alias=True))
 
     return control

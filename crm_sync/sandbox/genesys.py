@@ -14,6 +14,7 @@ from crm_sync.sandbox import (
     genesys_control,
     oauth,
     problems,
+    triggers_api,
     webhooks,
 )
 from crm_sync.sandbox.faults import cut, pause
@@ -35,6 +36,9 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(analytics.blueprint(state.conversations, state.tokens, page_size=options.page_size))
     app.register_blueprint(
         directory_api.blueprint(state.directory, state.tokens, options.client, page_size=options.page_size)
+    )
+    app.register_blueprint(
+        triggers_api.blueprint(state.triggers, state.directory, state.tokens, page_size=options.page_size)
     )
     app.register_blueprint(endpoints_control.blueprint(state))
     app.register_blueprint(genesys_control.blueprint(state))

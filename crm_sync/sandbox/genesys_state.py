@@ -14,6 +14,7 @@ from crm_sync.sandbox.faults import FaultOrder, Faults
 from crm_sync.sandbox.oauth import OAuthClient, Tokens
 from crm_sync.sandbox.poster import Manner, Poster
 from crm_sync.sandbox.traffic import Traffic
+from crm_sync.sandbox.triggers import Triggers
 from crm_sync.sandbox.webhooks import Webhooks
 
 
@@ -60,6 +61,7 @@ class GenesysState:
         self.conversations = Conversations()
         self.webhooks = Webhooks()
         self.directory = Directory()
+        self.triggers = Triggers()
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)

@@ -1,6 +1,6 @@
-"""Lists in pages with numbers, as the real platform gives them. Clients follow `nextUri`."""
+"""The two ways in which the real platform pages its lists: by cursors and by numbers. Clients follow `nextUri`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -9,9 +9,31 @@ from flask import request
 from crm_sync.sandbox.problems import Problem
 from crm_sync.sandbox.wire import JSONObject
 
+MAX_CURSOR_PAGE = 200
 MAX_NUMBERED_PAGE = 500
 
 T = TypeVar("T")
+
+
+def by_cursor(items: Sequence[T], key: Callable[[T], str], *, usual: int) -> tuple[list[T], JSONObject]:
+    """Return the page that the request asks for with `after`, `before` and `pageSize`, and the links around it.
+
+    A cursor is the key of an item, so items that come and go between two pages shift nothing.
+    """
+    size = _number("pageSize", usual, MAX_CURSOR_PAGE)
+    after, before = request.args.get("after"), request.args.get("before")
+    rest = [
+        item
+        for item in sorted(items, key=key)
+        if (after is None or key(item) > after) and (before is None or key(item) < before)
+    ]
+    page = rest[:size] if before is None else rest[-size:]
+    links = {"selfUri": _here()}
+    if page and any(key(item) > key(page[-1]) for item in items):
+        links["nextUri"] = _here(after=key(page[-1]), before=None)
+    if page and any(key(item) < key(page[0]) for item in items):
+        links["previousUri"] = _here(before=key(page[0]), after=None)
+    return page, links
 
 
 def by_number(items: Sequence[T], *, usual: int) -> tuple[list[T], JSONObject]:

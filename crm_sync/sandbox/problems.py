@@ -10,6 +10,7 @@ _CODES = {
     403: "missing.permissions",
     404: "not.found",
     405: "method.not.allowed",
+    409: "conflict",
     415: "unsupported.media.type",
     429: "too.many.requests",
     500: "internal.server.error",
