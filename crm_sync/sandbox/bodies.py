@@ -33,6 +33,13 @@ def order_body(shape: type[T]) -> T:
         raise Problem(400, "; ".join(faults)) from None
 
 
+def at(value: Any, *names: str) -> Any:
+    """Return what lies at a path of names, or None."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def _read(reader: Callable[[bytes], V]) -> V:
     if not request.is_json:
         raise Problem(415, "The body must be application/json.")

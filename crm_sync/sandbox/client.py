@@ -83,6 +83,15 @@ class GenesysControl(_Control):
         """Set topics and missingDiffers; what is not named becomes the default."""
         self._ask("PUT", "platform/triggers/rules", rules)
 
+    def bot_sessions(self) -> list[JSONObject]:
+        """Return every bot flow session: id, startedAt, over, the launch as it was sent, the turns as answered."""
+        return self._list("GET", "platform/sessions", "sessions")
+
+    def callbacks(self) -> dict[str, list[JSONObject]]:
+        """Return the callbacks, transfers and attributes that were asked for."""
+        told: dict[str, list[JSONObject]] = self._ask("GET", "platform/callbacks").json()
+        return told
+
     def expire_tokens(self) -> None:
         """End every token that was issued."""
         self._ask("POST", "tokens/expire")

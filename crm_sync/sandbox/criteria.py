@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from crm_sync.sandbox.problems import Problem
+from crm_sync.sandbox.problems import bad_field
 from crm_sync.sandbox.wire import JSONObject
 
 MISSING = object()
@@ -31,17 +31,17 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 def check(criterion: Any) -> None:
     """Raise Problem 400 for a criterion that the platform would not take."""
     if not isinstance(criterion, dict):
-        raise _refused("must be a list of objects")
+        raise bad_field("matchCriteria", "must be a list of objects")
     path, operator = criterion.get("jsonPath"), criterion.get("operator")
     if not isinstance(path, str) or not _PATH.fullmatch(path):
-        raise _refused("must have a jsonPath of names, as in disconnectType or $.attributes.order")
+        raise bad_field("matchCriteria", "must have a jsonPath of names, as in disconnectType or $.attributes.order")
     if not isinstance(operator, str) or operator not in _TESTS:
-        raise _refused(f"must have an operator, one of {', '.join(_TESTS)}")
+        raise bad_field("matchCriteria", f"must have an operator, one of {', '.join(_TESTS)}")
     value, values = criterion.get("value"), criterion.get("values")
     if (value is None) == (values is None):
-        raise _refused("must have one of value and values")
+        raise bad_field("matchCriteria", "must have one of value and values")
     if (operator in _WITH_VALUES) != isinstance(values, list):
-        raise _refused(f"must have a list of values with {', '.join(_WITH_VALUES)}, and else a value")
+        raise bad_field("matchCriteria", f"must have a list of values with {', '.join(_WITH_VALUES)}, and else a value")
 
 
 def holds(criterion: JSONObject, event: JSONObject, *, missing_differs: bool) -> bool:
@@ -82,7 +82,3 @@ def _contains(found: Any, given: Any) -> bool:
     if isinstance(found, str):
         return isinstance(given, str) and given in found
     return isinstance(found, list) and any(_same(one, given) for one in found)
-
-
-def _refused(demand: str) -> Problem:
-    return Problem(400, f"The field matchCriteria {demand}.", params={"field": "matchCriteria"})

@@ -47,6 +47,10 @@ class Flow(Entry):
         return told
 
     @property
+    def is_bot(self) -> bool:
+        return self.type in ("BOT", "DIGITALBOT")
+
+    @property
     def is_running(self) -> bool:
         return self.active and self.version is not None and not self.deleted
 

@@ -28,4 +28,12 @@ def blueprint(state: GenesysState) -> Blueprint:
         state.triggers.rules = order_body(TriggerRules)
         return jsonify(state.triggers.rules.model_dump(by_alias=True))
 
+    @control.get("/sessions")
+    def sessions() -> Response:
+        return jsonify(sessions=state.bot_flows.as_objects())
+
+    @control.get("/callbacks")
+    def callbacks() -> Response:
+        return jsonify(state.callbacks.as_object())
+
     return control

@@ -8,6 +8,8 @@ from werkzeug.exceptions import HTTPException
 
 from crm_sync.sandbox import (
     analytics,
+    botflows,
+    callbacks,
     conversations_api,
     directory_api,
     endpoints_control,
@@ -15,6 +17,7 @@ from crm_sync.sandbox import (
     oauth,
     problems,
     triggers_api,
+    understanding,
     webhooks,
 )
 from crm_sync.sandbox.faults import cut, pause
@@ -40,6 +43,9 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(
         triggers_api.blueprint(state.triggers, state.directory, state.tokens, page_size=options.page_size)
     )
+    app.register_blueprint(botflows.blueprint(state.bot_flows, state.tokens))
+    app.register_blueprint(understanding.blueprint(state.tokens))
+    app.register_blueprint(callbacks.blueprint(state.callbacks, state.directory, state.tokens))
     app.register_blueprint(endpoints_control.blueprint(state))
     app.register_blueprint(genesys_control.blueprint(state))
     _answer_problems(app)

@@ -8,6 +8,8 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from crm_sync import clock
+from crm_sync.sandbox.botflows import BotFlows
+from crm_sync.sandbox.callbacks import Callbacks
 from crm_sync.sandbox.conversations import Conversations
 from crm_sync.sandbox.directory import Directory
 from crm_sync.sandbox.faults import FaultOrder, Faults
@@ -62,6 +64,8 @@ class GenesysState:
         self.webhooks = Webhooks()
         self.directory = Directory()
         self.triggers = Triggers()
+        self.bot_flows = BotFlows(self.directory, now=now)
+        self.callbacks = Callbacks()
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)

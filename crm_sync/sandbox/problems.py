@@ -38,6 +38,11 @@ class Problem(Exception):
         self.retry_after = retry_after
 
 
+def bad_field(field: str, demand: str) -> Problem:
+    """Return the 400 for a field of the body, which names the field and what it must be."""
+    return Problem(400, f"The field {field} {demand}.", params={"field": field})
+
+
 def as_object(problem: Problem, *, context_id: str) -> JSONObject:
     """Return the body of an error."""
     return {

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from crm_sync.sandbox import criteria
 from crm_sync.sandbox.faults import Order
-from crm_sync.sandbox.problems import Problem
+from crm_sync.sandbox.problems import Problem, bad_field
 from crm_sync.sandbox.topics import TRIGGER_TOPICS
 from crm_sync.sandbox.wire import JSONObject
 
@@ -76,7 +76,7 @@ class Triggers:
             known = self._known(trigger_id)
             fields = _read(body, topics=[known.fields["topicName"]])
             if not _is_whole(body.get("version")):
-                raise _refused("version", "must be the number that was read")
+                raise bad_field("version", "must be the number that was read")
             if body["version"] != known.version:
                 raise Problem(409, f"The trigger has the version {known.version} by now.")
             self._by_id[trigger_id] = trigger = Trigger(id=trigger_id, version=known.version + 1, fields=fields)
@@ -114,23 +114,23 @@ def _read(body: JSONObject, *, topics: Collection[str]) -> JSONObject:
     fields = {name: body[name] for name in _FIELDS if body.get(name) is not None}
     name, wanted = fields.get("name"), fields.get("matchCriteria", [])
     if not isinstance(name, str) or not name.strip():
-        raise _refused("name", "must be a text")
+        raise bad_field("name", "must be a text")
     if fields.get("topicName") not in topics:
-        raise _refused("topicName", "must be a topic that triggers have here, and never changes")
+        raise bad_field("topicName", "must be a topic that triggers have here, and never changes")
     if not isinstance(fields.get("enabled"), bool):
-        raise _refused("enabled", "must be true or false")
+        raise bad_field("enabled", "must be true or false")
     if not _is_target(fields.get("target")):
-        raise _refused("target", "must be a Workflow with its id and, if any, a known dataFormat")
+        raise bad_field("target", "must be a Workflow with its id and, if any, a known dataFormat")
     if not isinstance(fields.get("description", ""), str) or len(fields.get("description", "")) > MAX_DESCRIPTION:
-        raise _refused("description", f"must be a text of at most {MAX_DESCRIPTION} characters")
+        raise bad_field("description", f"must be a text of at most {MAX_DESCRIPTION} characters")
     if not _is_whole(fields.get("eventTTLSeconds", 10), least=10):
-        raise _refused("eventTTLSeconds", "must be 10 or more")
+        raise bad_field("eventTTLSeconds", "must be 10 or more")
     if not _is_whole(fields.get("delayBySeconds", 60), least=60, most=900):
-        raise _refused("delayBySeconds", "must be 60 to 900")
+        raise bad_field("delayBySeconds", "must be 60 to 900")
     if "eventTTLSeconds" in fields and "delayBySeconds" in fields:
-        raise _refused("delayBySeconds", "must not stand beside eventTTLSeconds")
+        raise bad_field("delayBySeconds", "must not stand beside eventTTLSeconds")
     if not isinstance(wanted, list):
-        raise _refused("matchCriteria", "must be a list of objects")
+        raise bad_field("matchCriteria", "must be a list of objects")
     for criterion in wanted:
         criteria.check(criterion)
     return fields
@@ -145,7 +145,3 @@ def _is_target(target: Any) -> bool:
 
 def _is_whole(value: Any, *, least: int = 0, most: int | None = None) -> bool:
     return type(value) is int and value >= least and (most is None or value <= most)
-
-
-def _refused(field: str, demand: str) -> Problem:
-    return Problem(400, f"The field {field} {demand}.", params={"field": field})
