@@ -92,6 +92,23 @@ class GenesysControl(_Control):
         told: dict[str, list[JSONObject]] = self._ask("GET", "platform/callbacks").json()
         return told
 
+    def publish(self, topic: str, event_body: JSONObject) -> int:
+        """Let the channels that are subscribed to a topic hear an event, and return how many did."""
+        body = {"topic": topic, "eventBody": event_body}
+        return int(self._ask("POST", "platform/channels/publish", body).json()["heard"])
+
+    def announce_closing(self) -> int:
+        """Tell every socket that it is about to be closed, and return how many were told."""
+        return int(self._ask("POST", "platform/channels/announce_closing").json()["told"])
+
+    def drop_sockets(self) -> int:
+        """Cut every socket without a word, and return how many there were."""
+        return int(self._ask("POST", "platform/channels/drop").json()["dropped"])
+
+    def set_heartbeat(self, seconds: float | None) -> None:
+        """Send a heartbeat to every socket now and then every so often; None stops them."""
+        self._ask("PUT", "platform/channels/heartbeat", {"seconds": seconds})
+
     def expire_tokens(self) -> None:
         """End every token that was issued."""
         self._ask("POST", "tokens/expire")

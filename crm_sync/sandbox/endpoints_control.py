@@ -1,14 +1,32 @@
 """The control API of the real platform's calls: add to the organisation, and read what happened."""
 
+from typing import Annotated, Any
+
 from flask import Blueprint, Response, jsonify
+from pydantic import Field
 
 from crm_sync.sandbox.bodies import order_body
+from crm_sync.sandbox.channels import BEAT_SECONDS
 from crm_sync.sandbox.directory import Entry, Flow, Outcome, Queue, WrapupCode
+from crm_sync.sandbox.faults import Order
 from crm_sync.sandbox.genesys_state import GenesysState
 from crm_sync.sandbox.problems import Problem
 from crm_sync.sandbox.triggers import TriggerRules
 
 _KINDS: dict[str, type[Entry]] = {"flows": Flow, "outcomes": Outcome, "queues": Queue, "wrapupcodes": WrapupCode}
+
+
+class Publication(Order):
+    """An event that the channels which are subscribed to its topic shall hear of."""
+
+    topic: str
+    event_body: dict[str, Any] = Field(alias="eventBody")
+
+
+class Heartbeat(Order):
+    """How often sockets are told that they live; null is never."""
+
+    seconds: Annotated[float, Field(gt=0)] | None = BEAT_SECONDS
 
 
 def blueprint(state: GenesysState) -> Blueprint:
@@ -36,4 +54,26 @@ def blueprint(state: GenesysState) -> Blueprint:
     def callbacks() -> Response:
         return jsonify(state.callbacks.as_object())
 
+    _add_channels(control, state)
     return control
+
+
+def _add_channels(control: Blueprint, state: GenesysState) -> None:
+    @control.post("/channels/publish")
+    def publish() -> Response:
+        order = order_body(Publication)
+        return jsonify(heard=state.channels.publish(order.topic, order.event_body))
+
+    @control.post("/channels/announce_closing")
+    def announce_closing() -> Response:
+        return jsonify(told=state.channels.announce_closing())
+
+    @control.post("/channels/drop")
+    def drop() -> Response:
+        return jsonify(dropped=state.channels.drop())
+
+    @control.put("/channels/heartbeat")
+    def set_heartbeat() -> Response:
+        order = order_body(Heartbeat)
+        state.channels.beat_every(order.seconds)
+        return jsonify(seconds=order.seconds)

@@ -10,6 +10,7 @@ from crm_sync.sandbox import (
     analytics,
     botflows,
     callbacks,
+    channels_api,
     conversations_api,
     directory_api,
     endpoints_control,
@@ -46,6 +47,7 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(botflows.blueprint(state.bot_flows, state.tokens))
     app.register_blueprint(understanding.blueprint(state.tokens))
     app.register_blueprint(callbacks.blueprint(state.callbacks, state.directory, state.tokens))
+    app.register_blueprint(channels_api.blueprint(state.channels, state.tokens))
     app.register_blueprint(endpoints_control.blueprint(state))
     app.register_blueprint(genesys_control.blueprint(state))
     _answer_problems(app)

@@ -10,6 +10,7 @@ from pydantic import Field
 from crm_sync import clock
 from crm_sync.sandbox.botflows import BotFlows
 from crm_sync.sandbox.callbacks import Callbacks
+from crm_sync.sandbox.channels import Channels
 from crm_sync.sandbox.conversations import Conversations
 from crm_sync.sandbox.directory import Directory
 from crm_sync.sandbox.faults import FaultOrder, Faults
@@ -48,7 +49,7 @@ class GenesysFault(FaultOrder):
 
 
 class GenesysState:
-    """What a pretend Genesys Cloud remembers. Close it, or use it as a context: its poster has threads."""
+    """What a pretend Genesys Cloud remembers. Close it, or use it as a context: it has threads."""
 
     def __init__(
         self,
@@ -66,12 +67,14 @@ class GenesysState:
         self.triggers = Triggers()
         self.bot_flows = BotFlows(self.directory, now=now)
         self.callbacks = Callbacks()
+        self.channels = Channels(now=now)
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)
 
     def close(self) -> None:
         self.poster.stop()
+        self.channels.stop()
 
     def __enter__(self) -> Self:
         return self
