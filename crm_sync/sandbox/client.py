@@ -1,6 +1,7 @@
 """Clients of the two control APIs, for the demo and for tests."""
 
 import time
+from collections.abc import Collection
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -78,6 +79,11 @@ class GenesysControl(_Control):
         """Add to the organisation, or replace by `id`, one of: flows, outcomes, queues, wrapupcodes."""
         entry: JSONObject = self._ask("POST", f"platform/directory/{kind}", fields).json()
         return entry
+
+    def set_permissions(self, permissions: Collection[str] | None) -> None:
+        """Let the OAuth client have only these permissions of the real platform; None is all."""
+        body = {"permissions": None if permissions is None else sorted(permissions)}
+        self._ask("PUT", "platform/permissions", body)
 
     def set_trigger_rules(self, **rules: Any) -> None:
         """Set topics and missingDiffers; what is not named becomes the default."""

@@ -23,6 +23,12 @@ class Publication(Order):
     event_body: dict[str, Any] = Field(alias="eventBody")
 
 
+class Permissions(Order):
+    """What the OAuth client may do on the real platform's calls; null is everything."""
+
+    permissions: frozenset[str] | None = None
+
+
 class Heartbeat(Order):
     """How often sockets are told that they live; null is never."""
 
@@ -40,6 +46,11 @@ def blueprint(state: GenesysState) -> Blueprint:
         entry = order_body(_KINDS[kind])
         state.directory.put(entry)
         return jsonify(entry.as_object()), 201
+
+    @control.put("/permissions")
+    def set_permissions() -> Response:
+        state.tokens.permissions = order_body(Permissions).permissions
+        return jsonify(permissions=None if state.tokens.permissions is None else sorted(state.tokens.permissions))
 
     @control.put("/triggers/rules")
     def set_trigger_rules() -> Response:

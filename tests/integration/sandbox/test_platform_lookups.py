@@ -142,3 +142,12 @@ def test_every_look_up_needs_a_token_and_its_permission(
     assert (refused.status_code, refused.json()["messageParams"]) == (403, {"permissions": permission})
     assert having.call("GET", path).status_code == 200
     assert without.session.get(without.url + path).status_code == 401
+
+
+def test_the_permissions_of_the_client_can_be_taken_and_given_back(genesys: Genesys) -> None:
+    statuses = []
+    for permissions in (["routing:queue:view"], [], None):
+        genesys.control.set_permissions(permissions)
+        statuses.append(genesys.call("GET", "/api/v2/routing/queues").status_code)
+
+    assert statuses == [200, 403, 200]
