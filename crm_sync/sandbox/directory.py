@@ -14,7 +14,7 @@ from crm_sync.sandbox.wire import JSONObject
 ORGANIZATION = {"id": "32aa07aa-db1b-4987-abd0-9483601ec29d", "name": "Example Retail"}
 DIVISION = {"id": "a85d0cf7-0afb-4561-adfd-9289c07cd51f", "name": "Home"}
 
-FlowType = Literal["WORKFLOW", "BOT", "DIGITALBOT", "INBOUNDCALL", "INBOUNDCHAT", "INBOUNDSHORTMESSAGE"]
+FlowType = Literal["WORKFLOW", "BOT", "DIGITALBOT", "INBOUNDCALL", "INBOUNDCHAT", "INBOUNDEMAIL", "INBOUNDSHORTMESSAGE"]
 
 
 class Entry(Order):
@@ -79,7 +79,9 @@ SEED: tuple[Entry, ...] = (
     Flow(id="b008976c-e085-43b7-b27d-9c0efd5fbfb5", name="Post to crm-sync", version="3.0"),
     Flow(id="4c1f6f0e-8d0a-4f5e-9c57-2f1f3b6a7d10", name="Post to crm-sync, draft", active=False, version=None),
     Flow(id="12aeeeff-c0af-4f8b-b647-7a350630419f", name="Support Bot", type="DIGITALBOT", version="27.0"),
-    Flow(id="7d2b1a54-5b0e-4a7c-8d6e-0c9b8a7f6e51", name="Inbound messages", type="INBOUNDSHORTMESSAGE", version="9.0"),
+    Flow(id="a1f0c2d3-4e5b-4a6c-8d7e-9f0b1c2d3e88", name="Voice bot", type="BOT", version="27.0"),
+    Flow(id="b2a1d3e4-5f6c-4b7d-9e8f-0a1c2d3e4f99", name="Chat bot", type="BOT", version="27.0"),
+    Flow(id="c3b2e4f5-6a7d-4c8e-af90-1b2d3e4f5aaa", name="Inbound email", type="INBOUNDEMAIL", version="27.0"),
     Outcome(id="0f7a6f3e-1111-4c2b-8f60-2f4d6a9e0b01", name="Request served"),
     Outcome(id="9b1c7d2a-3e4f-4b5a-8c6d-7e8f9a0b1c2d", name="Order cancelled"),
     WrapupCode(id="f0e5b3f4-8f0e-4a8b-9c3a-0f9f2b5d7e21", name="Resolved"),
