@@ -1,6 +1,7 @@
 """Clients of the two control APIs, for the demo and for tests."""
 
 import time
+from collections.abc import Collection
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -73,6 +74,46 @@ class GenesysControl(_Control):
 
     def webhooks(self) -> list[JSONObject]:
         return self._list("GET", "webhooks", "webhooks")
+
+    def add_entry(self, kind: str, **fields: Any) -> JSONObject:
+        """Add to the organisation, or replace by `id`, one of: flows, outcomes, queues, wrapupcodes."""
+        entry: JSONObject = self._ask("POST", f"platform/directory/{kind}", fields).json()
+        return entry
+
+    def set_permissions(self, permissions: Collection[str] | None) -> None:
+        """Let the OAuth client have only these permissions of the real platform; None is all."""
+        body = {"permissions": None if permissions is None else sorted(permissions)}
+        self._ask("PUT", "platform/permissions", body)
+
+    def set_trigger_rules(self, **rules: Any) -> None:
+        """Set topics and missingDiffers; what is not named becomes the default."""
+        self._ask("PUT", "platform/triggers/rules", rules)
+
+    def bot_sessions(self) -> list[JSONObject]:
+        """Return every bot flow session: id, startedAt, over, the launch as it was sent, the turns as answered."""
+        return self._list("GET", "platform/sessions", "sessions")
+
+    def callbacks(self) -> dict[str, list[JSONObject]]:
+        """Return the callbacks, transfers and attributes that were asked for."""
+        told: dict[str, list[JSONObject]] = self._ask("GET", "platform/callbacks").json()
+        return told
+
+    def publish(self, topic: str, event_body: JSONObject) -> int:
+        """Let the channels that are subscribed to a topic hear an event, and return how many did."""
+        body = {"topic": topic, "eventBody": event_body}
+        return int(self._ask("POST", "platform/channels/publish", body).json()["heard"])
+
+    def announce_closing(self) -> int:
+        """Tell every socket that it is about to be closed, and return how many were told."""
+        return int(self._ask("POST", "platform/channels/announce_closing").json()["told"])
+
+    def drop_sockets(self) -> int:
+        """Cut every socket without a word, and return how many there were."""
+        return int(self._ask("POST", "platform/channels/drop").json()["dropped"])
+
+    def set_heartbeat(self, seconds: float | None) -> None:
+        """Send a heartbeat to every socket now and then every so often; None stops them."""
+        self._ask("PUT", "platform/channels/heartbeat", {"seconds": seconds})
 
     def expire_tokens(self) -> None:
         """End every token that was issued."""

@@ -7,7 +7,12 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from crm_sync.sandbox import (
+    botflows,
+    callbacks,
+    channels_api,
     conversations_api,
+    directory_api,
+    endpoints_control,
     genesys_control,
     moods,
     oauth,
@@ -15,6 +20,8 @@ from crm_sync.sandbox import (
     platform_control,
     problems,
     shared_paths,
+    triggers_api,
+    understanding,
     webhooks,
 )
 from crm_sync.sandbox.faults import cut, pause
@@ -36,6 +43,17 @@ def create_genesys(state: GenesysState) -> Flask:
     app.register_blueprint(shared_paths.blueprint(state))
     app.register_blueprint(platform_api.blueprint(state.platform, state.tokens))
     app.register_blueprint(platform_control.blueprint(state.platform))
+    app.register_blueprint(
+        directory_api.blueprint(state.directory, state.tokens, options.client, page_size=options.page_size)
+    )
+    app.register_blueprint(
+        triggers_api.blueprint(state.triggers, state.directory, state.tokens, page_size=options.page_size)
+    )
+    app.register_blueprint(botflows.blueprint(state.bot_flows, state.tokens))
+    app.register_blueprint(understanding.blueprint(state.tokens))
+    app.register_blueprint(callbacks.blueprint(state.callbacks, state.directory, state.tokens))
+    app.register_blueprint(channels_api.blueprint(state.channels, state.tokens))
+    app.register_blueprint(endpoints_control.blueprint(state))
     app.register_blueprint(genesys_control.blueprint(state))
     _answer_problems(app)
     _trouble(app, state)

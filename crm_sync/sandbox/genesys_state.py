@@ -8,13 +8,18 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from crm_sync import clock
+from crm_sync.sandbox.botflows import BotFlows
+from crm_sync.sandbox.callbacks import Callbacks
+from crm_sync.sandbox.channels import Channels
 from crm_sync.sandbox.conversations import Conversations
+from crm_sync.sandbox.directory import Directory
 from crm_sync.sandbox.faults import FaultOrder, Faults
 from crm_sync.sandbox.oauth import OAuthClient, Tokens
 from crm_sync.sandbox.platform import Platform
 from crm_sync.sandbox.platform_queries import PlatformOptions
 from crm_sync.sandbox.poster import Manner, Poster
 from crm_sync.sandbox.traffic import Traffic
+from crm_sync.sandbox.triggers import Triggers
 from crm_sync.sandbox.webhooks import Webhooks
 
 
@@ -47,7 +52,7 @@ class GenesysFault(FaultOrder):
 
 
 class GenesysState:
-    """What a pretend Genesys Cloud remembers. Close it, or use it as a context: its poster has threads."""
+    """What a pretend Genesys Cloud remembers. Close it, or use it as a context: it has threads."""
 
     def __init__(
         self,
@@ -61,13 +66,26 @@ class GenesysState:
         self.tokens = Tokens(self.options.client, monotonic=monotonic)
         self.conversations = Conversations()
         self.webhooks = Webhooks()
+        self.directory = Directory()
+        self.triggers = Triggers()
+        self.bot_flows = BotFlows(self.directory, now=now)
+        self.callbacks = Callbacks()
+        self.channels = Channels(now=now)
         self.faults: Faults[GenesysFault] = Faults()
         self.traffic = Traffic()
         self.poster = Poster(webhooks=self.webhooks.all, threads=self.options.poster_threads, seed=self.options.seed)
-        self.platform = Platform(self.options.platform, now=now, poster=self.poster, manner=self.options.manner)
+        self.platform = Platform(
+            self.options.platform,
+            now=now,
+            poster=self.poster,
+            manner=self.options.manner,
+            fires=self.triggers.fires,
+            publish=self.channels.publish,
+        )
 
     def close(self) -> None:
         self.poster.stop()
+        self.channels.stop()
 
     def __enter__(self) -> Self:
         return self

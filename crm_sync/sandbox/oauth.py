@@ -36,9 +36,10 @@ class Grant:
 
 
 class Tokens:
-    """The tokens in force."""
+    """The tokens in force. The permissions are the client's until others are set; None stands for all."""
 
     def __init__(self, client: OAuthClient, *, monotonic: Callable[[], float]) -> None:
+        self.permissions = client.permissions
         self._client = client
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -86,7 +87,7 @@ class Tokens:
 
     def has(self, permission: str) -> bool:
         """Tell whether the client has a permission of the real platform."""
-        return self._client.permissions is None or permission in self._client.permissions
+        return self.permissions is None or permission in self.permissions
 
     def _grant_in_force(self) -> Grant:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")

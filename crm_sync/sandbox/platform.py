@@ -9,7 +9,7 @@ from crm_sync.sandbox.platform_jobs import Jobs
 from crm_sync.sandbox.platform_queries import PlatformOptions, Queries
 from crm_sync.sandbox.platform_store import PlatformStore
 from crm_sync.sandbox.poster import Manner, Poster
-from crm_sync.sandbox.telling import Fires, Teller
+from crm_sync.sandbox.telling import Fires, Publish, Teller
 
 
 class Platform:
@@ -22,7 +22,8 @@ class Platform:
         now: Callable[[], datetime],
         poster: Poster,
         manner: Manner,
-        fires: Fires = lambda topic, event: (),
+        fires: Fires,
+        publish: Publish,
     ) -> None:
         self.options = options
         self.now = now
@@ -31,4 +32,4 @@ class Platform:
         self.jobs = Jobs(self.queries, options, now=now)
         self.temper = Temper()
         self.listeners = Listeners()
-        self.teller = Teller(self.listeners, self.temper, poster=poster, manner=manner, fires=fires)
+        self.teller = Teller(self.listeners, self.temper, poster=poster, manner=manner, fires=fires, publish=publish)

@@ -10,6 +10,7 @@ _CODES = {
     403: "missing.permissions",
     404: "not.found",
     405: "method.not.allowed",
+    409: "conflict",
     415: "unsupported.media.type",
     429: "too.many.requests",
     500: "internal.server.error",
@@ -35,6 +36,11 @@ class Problem(Exception):
         self.code = code or _CODES.get(status, "unknown.error")
         self.params = params or {}
         self.retry_after = retry_after
+
+
+def bad_field(field: str, demand: str) -> Problem:
+    """Return the 400 for a field of the body, which names the field and what it must be."""
+    return Problem(400, f"The field {field} {demand}.", params={"field": field})
 
 
 def as_object(problem: Problem, *, context_id: str) -> JSONObject:

@@ -17,6 +17,9 @@ from crm_sync.sandbox.wire import JSONObject, compact
 Fires: TypeAlias = Callable[[str, JSONObject], Sequence[str]]
 """Which workflows an event starts, given its topic with the literal `{id}` and its body."""
 
+Publish: TypeAlias = Callable[[str, JSONObject], object]
+"""Says an event on the channels that are subscribed to its topic with the real id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telling:
@@ -29,21 +32,33 @@ class Telling:
 class Teller:
     """Tells, and remembers what it told."""
 
-    def __init__(self, listeners: Listeners, temper: Temper, *, poster: Poster, manner: Manner, fires: Fires) -> None:
+    def __init__(
+        self,
+        listeners: Listeners,
+        temper: Temper,
+        *,
+        poster: Poster,
+        manner: Manner,
+        fires: Fires,
+        publish: Publish,
+    ) -> None:
         self._listeners = listeners
         self._temper = temper
         self._poster = poster
         self._manner = manner
         self._fires = fires
+        self._publish = publish
         self._lock = threading.Lock()
         self._tellings: dict[str, Telling] = {}
 
     def tell(self, conversation: PlatformConversation) -> None:
-        """Owe the events of a conversation to every listener, unless they are lost."""
+        """Owe the events of a conversation to every listener and say them on the channels, unless they are lost."""
         moods, chance = self._temper.moods, self._temper.chance_of(conversation.id)
         is_lost, posts = chance.random() < moods.lose, 0
         if not is_lost:
             events = events_of(conversation)
+            for event in events:
+                self._publish(event.topic, event.body)
             for listener in self._listeners.all():
                 posts += self._post(conversation.id, listener, self._meant_for(listener, events), moods, chance)
         with self._lock:

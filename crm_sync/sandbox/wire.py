@@ -10,18 +10,24 @@ JSONObject: TypeAlias = dict[str, Any]
 
 
 class MalformedBody(ValueError):
-    """The body is not a JSON object."""
+    """The body is not the JSON that was asked for."""
 
 
 def read_object(body: bytes) -> JSONObject:
     """Return the JSON object in a body; raises MalformedBody for anything else, also for NaN and half a surrogate."""
+    value = read_value(body)
+    if not isinstance(value, dict):
+        raise MalformedBody("The body is not a JSON object.")
+    return value
+
+
+def read_value(body: bytes) -> Any:
+    """Return the JSON value in a body, as strictly as `read_object`."""
     try:
         value = json.loads(body, parse_constant=_refuse)
         compact(value)
     except (ValueError, RecursionError):
         raise MalformedBody("The body is not valid JSON.") from None
-    if not isinstance(value, dict):
-        raise MalformedBody("The body is not a JSON object.")
     return value
 
 

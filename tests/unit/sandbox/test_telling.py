@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, datetime
 
+from crm_sync.sandbox.detail_events import events_of
 from crm_sync.sandbox.listeners import Listener, Listeners
 from crm_sync.sandbox.moods import Temper
 from crm_sync.sandbox.poster import Manner, Poster
@@ -23,7 +24,12 @@ def test_a_listener_behind_a_workflow_is_told_once_for_every_trigger_that_fires(
     listeners.put(Listener(url="http://127.0.0.1:9/two", workflow_id="two"))
     poster = Poster(webhooks=list, threads=1, seed=1)
     poster.stop()
-    teller = Teller(listeners, Temper(), poster=poster, manner=Manner(), fires=fires)
+    said = []
+
+    def publish(topic: str, event: JSONObject) -> None:
+        said.append(event["conversationId"])
+
+    teller = Teller(listeners, Temper(), poster=poster, manner=Manner(), fires=fires, publish=publish)
     (called,) = generate(1, 1, **DAY, media=["voice"], stories=["agent"])
     (wrote,) = generate(1, 1, **DAY, media=["email"], stories=["agent"])
     teller.tell(called)
@@ -33,3 +39,4 @@ def test_a_listener_behind_a_workflow_is_told_once_for_every_trigger_that_fires(
         {"http://127.0.0.1:9/one": 2, "http://127.0.0.1:9/two": 1}
     )
     assert (teller.telling_of(called.id).posts, teller.telling_of(wrote.id).posts) == (3, 0)
+    assert Counter(said) == {one.id: len(events_of(one)) for one in (called, wrote)}

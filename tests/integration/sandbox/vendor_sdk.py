@@ -1,0 +1,322 @@
+"""The vendor's own SDK against the pretend Genesys Cloud: run as a script, because its import is slow and watches HOME.
+
+    python vendor_sdk.py URL URL_OF_ONE_WITHOUT_PERMISSIONS
+
+prints `{scenario: {"result": …, "faults": […]}}`. The SDK forgives much: it drops unknown keys, and puts None or
+`outdated_sdk_version` where it understands nothing. So every answer is compared with its model, key by key and value
+by value, and what differs is a fault. A new scenario is a function of `Peer` and a line in SCENARIOS.
+"""
+
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import PureCloudPlatformClientV2 as sdk
+from PureCloudPlatformClientV2.rest import ApiException
+
+from crm_sync.sandbox.client import GenesysControl
+
+END = "v2.detail.events.conversation.{id}.customer.end"
+WORKFLOW = "b008976c-e085-43b7-b27d-9c0efd5fbfb5"
+BOT = "12aeeeff-c0af-4f8b-b647-7a350630419f"
+SUPPORT = "67ce2258-ff62-4f8e-8467-2d79c9b98e2b"
+
+
+class WatchingClient(sdk.ApiClient):
+    """Compares each answer with what the SDK made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+
+    def deserialize(self, response: Any, response_type: Any) -> Any:
+        read = super().deserialize(response, response_type)
+        self.faults += differences(json.loads(response.data), read, response_type, response_type)
+        return read
+
+
+class Peer:
+    """An API client with a token, and the control API of what it talks to."""
+
+    def __init__(self, url: str) -> None:
+        self.client = WatchingClient()
+        self.client.set_gateway("127.0.0.1", "http", urlsplit(url).port, "", "")
+        self.client.get_client_credentials_token("sandbox", "sandbox-secret")
+        self.control = GenesysControl(url)
+
+    def refusal(self, call: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Return status, code and parameters of the error that a call raises, whose body is compared as well."""
+        try:
+            call(*arguments)
+        except ApiException as error:
+            read = self.client.deserialize(answer_of(error.body), "ErrorBody")
+            assert read.context_id == error.headers["ININ-Correlation-Id"]
+            assert read.status == error.status
+            return [error.status, read.code, read.message_params]
+        raise AssertionError("The call was not refused.")
+
+
+def differences(raw: Any, read: Any, kind: str, path: str) -> list[str]:
+    """Return where a JSON value and what the SDK read from it as this type differ."""
+    if raw is None:
+        return []
+    if listed := re.fullmatch(r"list\[(.*)\]", kind):
+        parts = [(raw[place], read[place], listed[1], f"{path}[{place}]") for place in range(len(raw))]
+    elif mapped := re.fullmatch(r"dict\([^,]*, (.*)\)", kind):
+        parts = [(raw[name], read[name], mapped[1], f"{path}.{name}") for name in raw]
+    elif hasattr(read, "attribute_map"):
+        names = {key: name for name, key in read.attribute_map.items()}
+        unknown = [f"{path}.{key} is not known" for key in raw if key not in names]
+        parts = [
+            (raw[key], getattr(read, names[key]), read.swagger_types[names[key]], f"{path}.{key}")
+            for key in raw
+            if key in names
+        ]
+        return unknown + [fault for part in parts for fault in differences(*part)]
+    else:
+        return [] if is_same(raw, read) else [f"{path}: {raw!r} was read as {read!r}"]
+    return [fault for part in parts for fault in differences(*part)]
+
+
+def is_same(raw: Any, read: Any) -> bool:
+    """Tell whether a plain value was read as what it is; JSON has one kind of number, and its instants are texts."""
+    if isinstance(read, datetime):
+        return read == datetime.fromisoformat(raw)
+    return raw == read and (type(raw) is type(read) or {type(raw), type(read)} == {int, float})
+
+
+def answer_of(data: str) -> SimpleNamespace:
+    """Return a body as the SDK's transport hands an answer on."""
+    return SimpleNamespace(data=data, getheader={"Content-Type": "application/json"}.get)
+
+
+def trigger(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "crm-sync customer.end",
+        "topicName": END,
+        "enabled": True,
+        "description": "Posts conversation ends to crm-sync",
+        "target": {"type": "Workflow", "id": WORKFLOW, "workflowTargetSettings": {"dataFormat": "TopLevelPrimitives"}},
+        "matchCriteria": [
+            {"jsonPath": "disconnectType", "operator": "NotIn", "values": ["TRANSFER"]},
+            {"jsonPath": "conversationId", "operator": "Exists", "value": True},
+        ],
+    } | changes
+
+
+def watch(peer: Peer) -> Any:
+    """Let the SDK read what it does not understand, and return the faults that this makes."""
+    answer = {
+        "id": "t-1",
+        "colour": "red",
+        "version": "3",
+        "target": {"type": "Lambda", "id": 5},
+        "matchCriteria": [{"operator": "Exists", "path": "x"}],
+    }
+    peer.client.deserialize(answer_of(json.dumps(answer)), "Trigger")
+    found, peer.client.faults = peer.client.faults, []
+    return sorted(found)
+
+
+def account(peer: Peer) -> Any:
+    token = sdk.TokensApi(peer.client).get_tokens_me()
+    organization = sdk.OrganizationApi(peer.client).get_organizations_me()
+    return [token.o_auth_client.id, token.organization.id == organization.id, organization.state]
+
+
+def triggers(peer: Peer) -> Any:
+    api = sdk.ProcessAutomationApi(peer.client)
+    made = api.post_processautomation_triggers(trigger())
+    delayed = api.post_processautomation_triggers(trigger(name="Late", delayBySeconds=60))
+    changed = api.put_processautomation_trigger(made.id, trigger(version=made.version, enabled=False))
+    read = api.get_processautomation_trigger(made.id)
+    stale = peer.refusal(api.put_processautomation_trigger, made.id, trigger(version=1))
+    wrong = peer.refusal(api.post_processautomation_triggers, trigger(eventTTLSeconds=9))
+    listed = {
+        "all": len(triggers_of_all_pages(api, page_size="1")),
+        "enabled": [one.id == delayed.id for one in triggers_of_all_pages(api, topic_name=END, enabled=True)],
+        "other topic": triggers_of_all_pages(api, topic_name=END.replace("customer", "user")),
+    }
+    api.delete_processautomation_trigger(made.id)
+    gone = peer.refusal(api.get_processautomation_trigger, made.id)
+    api.delete_processautomation_trigger(delayed.id)
+    fields = [changed.version, changed.enabled, changed.topic_name, changed.match_criteria[0].values]
+    return {"read": read == changed, "fields": fields, "listed": listed, "refused": [stale, wrong, gone]}
+
+
+def triggers_of_all_pages(api: Any, **query: Any) -> list[Any]:
+    page = api.get_processautomation_triggers(**query)
+    found = list(page.entities)
+    while page.next_uri:
+        after = parse_qs(urlsplit(page.next_uri).query)["after"][0]
+        page = api.get_processautomation_triggers(**query, after=after)
+        found += page.entities
+    return found
+
+
+def trigger_tests(peer: Peer) -> Any:
+    api = sdk.ProcessAutomationApi(peer.client)
+    made = api.post_processautomation_triggers(trigger())
+    event = {"conversationId": "c-1", "eventTime": 1649237504949, "disconnectType": "CLIENT"}
+    as_object = api.post_processautomation_trigger_test(made.id, body=event)
+    as_text = api.post_processautomation_trigger_test(made.id, body=json.dumps(event))
+    by_topic = api.post_processautomation_triggers_topic_test(END, body=event)
+    topics = api.get_processautomation_triggers_topics(page_size="200").entities
+    api.delete_processautomation_trigger(made.id)
+    return {
+        "matches": [as_object.trigger_matches, as_text.trigger_matches, as_object.target_validation.matches],
+        "found": as_object.json_path_validation.details[0].json_path_extraction[0].value,
+        "matched": [one.id == made.id for one in by_topic.trigger_match_validation.matched_triggers],
+        "has topic": END in topics,
+    }
+
+
+def lookups(peer: Peer) -> Any:
+    routing, architect = sdk.RoutingApi(peer.client), sdk.ArchitectApi(peer.client)
+    page = routing.get_routing_wrapupcodes(page_size=2, page_number=1)
+    code = routing.get_routing_wrapupcode(page.entities[0].id)
+    flow = architect.get_flow(WORKFLOW)
+    return {
+        "pages": [[one.name for one in page.entities], page.page_count, page.next_uri is not None],
+        "code": [code.id, code.name],
+        "of the queue": len(routing.get_routing_queue_wrapupcodes(SUPPORT).entities),
+        "queues": [one.name for one in routing.get_routing_queues(id=[SUPPORT, "unknown"]).entities],
+        "flow": [flow.type, flow.active, flow.deleted, flow.published_version.id],
+        "flows": sorted(one.type for one in architect.get_flows(id=[WORKFLOW, BOT]).entities),
+        "outcomes": len(architect.get_flows_outcomes().entities),
+        "refused": peer.refusal(routing.get_routing_wrapupcode, "unknown"),
+    }
+
+
+def bot_session(peer: Peer) -> Any:
+    api = sdk.TextbotsApi(peer.client)
+    channel = {"name": "Messaging", "inputModes": ["Text"], "outputModes": ["Text"], "userAgent": {"name": "Open"}}
+    launch = {"flow": {"id": BOT}, "externalSessionId": "ORD-998877-1", "language": "en-us", "channel": channel}
+    variables = {"Flow.customer_segment": "premium"}
+    session = api.post_textbots_botflows_sessions(launch | {"inputData": {"variables": variables}})
+    turn = api.post_textbots_botflows_session_turns(session.id, {"inputEventType": "NoOp"})
+    waiting = turn.next_action_type, turn.prompts.text_prompts.segments[0].text
+    said = {"mode": "Text", "alternatives": [{"transcript": {"text": "Cancel, human please!", "confidence": 1.0}}]}
+    body = {"previousTurn": {"id": turn.id}, "inputEventType": "UserInput", "inputEventUserInput": said}
+    last = api.post_textbots_botflows_session_turns(session.id, body)
+    left = last.next_action_exit
+    other = api.post_textbots_botflows_sessions(launch)
+    first = api.post_textbots_botflows_session_turns(other.id, {"inputEventType": "NoOp"})
+    gone = {"inputEventType": "UserDisconnect", "previousTurn": {"id": first.id}}
+    return {
+        "waiting": waiting,
+        "exit": [last.next_action_type, left.reason, left.active_intent, left.output_data.variables],
+        "outcome": left.flow_outcomes[0].outcome_value,
+        "disconnect": api.post_textbots_botflows_session_turns(other.id, gone).next_action_disconnect.reason,
+        "refused": [
+            peer.refusal(api.post_textbots_botflows_session_turns, session.id, body),
+            peer.refusal(api.post_textbots_botflows_sessions, launch | {"externalSessionId": None}),
+        ],
+    }
+
+
+def detection(peer: Peer) -> Any:
+    detect = sdk.LanguageUnderstandingApi(peer.client).post_languageunderstanding_domain_version_detect
+    answers = [detect("d-1", "v-1", {"input": {"text": text}}) for text in ("cancel my order", "gibberish")]
+    return [[(one.name, one.probability) for one in answer.output.intents] for answer in answers]
+
+
+def people(peer: Peer) -> Any:
+    api = sdk.ConversationsApi(peer.client)
+    body = {"queueId": SUPPORT, "callbackNumbers": ["+13175550100"], "data": {"order_id": "ORD-998877"}}
+    callback = api.post_conversations_callbacks(body)
+    where = callback.conversation.id, "p-1"
+    api.post_conversation_participant_replace_queue(*where, {"queueId": SUPPORT, "transferType": "Unattended"})
+    api.patch_conversation_participant_attributes(*where, {"attributes": {"order": "ORD-1"}})
+    told = peer.control.callbacks()
+    return {
+        "asked": told["callbacks"][0]["asked"] == body,
+        "type": callback.callback_identifiers[0].type,
+        "same conversation": [one["conversationId"] == where[0] for kind in told.values() for one in kind],
+        "refused": peer.refusal(api.post_conversations_callbacks, body | {"callbackNumbers": []}),
+    }
+
+
+def channels(peer: Peer) -> Any:
+    api = sdk.NotificationsApi(peer.client)
+    channel = api.post_notifications_channels()
+    known, unknown = {"id": END.replace("{id}", "c-1")}, {"id": "v2.unknown"}
+    put = api.put_notifications_channel_subscriptions(channel.id, [known])
+    post = api.post_notifications_channel_subscriptions(channel.id, [unknown], ignore_errors=True)
+    api.head_notifications_channel(channel.id)
+    listed = api.get_notifications_channel_subscriptions(channel.id)
+    expanded = api.get_notifications_availabletopics(expand=["transports", "requiresPermissions"]).entities
+    refused = [
+        peer.refusal(api.put_notifications_channel_subscriptions, channel.id, [unknown]),
+        peer.refusal(api.get_notifications_channel_subscriptions, "unknown"),
+    ]
+    api.delete_notifications_channel_subscriptions(channel.id)
+    return {
+        "uri": urlsplit(channel.connect_uri).scheme,
+        "mine": [one.id == channel.id for one in api.get_notifications_channels().entities],
+        "states": [[one.state for one in page.entities] for page in (put, post, listed)],
+        "cleared": api.get_notifications_channel_subscriptions(channel.id).entities,
+        "transports": expanded[0].transports,
+        "refused": refused,
+    }
+
+
+def troubles(peer: Peer) -> Any:
+    api = sdk.RoutingApi(peer.client)
+    found = {}
+    for status in (429, 500, 503):
+        peer.control.add_fault(path="/api/v2/routing/wrapupcodes", status=status)
+        found[str(status)] = peer.refusal(api.get_routing_wrapupcodes)
+    peer.control.add_fault(path="/api/v2/routing/wrapupcodes", status=429, retry_after=0, times=2)
+    found["in the end"] = len(api.get_routing_wrapupcodes().entities)
+    token, peer.client.access_token = peer.client.access_token, "wrong"
+    found["401"] = peer.refusal(api.get_routing_wrapupcodes)
+    peer.client.access_token = token
+    return found
+
+
+def permissions(peer: Peer) -> Any:
+    automation, routing = sdk.ProcessAutomationApi(peer.client), sdk.RoutingApi(peer.client)
+    return [
+        peer.refusal(automation.post_processautomation_triggers, trigger()),
+        peer.refusal(automation.get_processautomation_triggers),
+        peer.refusal(routing.get_routing_wrapupcodes),
+    ]
+
+
+SCENARIOS: dict[str, Callable[[Peer], Any]] = {
+    "watch": watch,
+    "account": account,
+    "triggers": triggers,
+    "trigger_tests": trigger_tests,
+    "lookups": lookups,
+    "bot_session": bot_session,
+    "detection": detection,
+    "people": people,
+    "channels": channels,
+    "troubles": troubles,
+    "permissions": permissions,
+}
+
+
+def main() -> None:
+    able, unable = (Peer(url) for url in sys.argv[1:])
+    told = {}
+    for name, scenario in SCENARIOS.items():
+        peer = unable if name == "permissions" else able
+        peer.client.faults = []
+        try:
+            told[name] = {"result": scenario(peer), "faults": peer.client.faults}
+        except Exception:
+            told[name] = {"result": None, "faults": [*peer.client.faults, traceback.format_exc()]}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
