@@ -34,7 +34,6 @@ FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 120.0
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 60.0
-JOB_PAGE_SIZE = 1000
 
 _NAME = "reconcile"
 _LAST_RESORT = frozenset((Kind.AUTH, Kind.CONFIG, Kind.DATA))
@@ -180,14 +179,14 @@ class _Reconciliation:
         )
 
     def _fetch(self, current: Run, part: Mapping[str, Any]) -> Page:
-        size, cursor = self.settings.reconcile.page_size, current.next_cursor
+        limits, cursor = self.settings.reconcile, current.next_cursor
         window = Window(since=datetime.fromisoformat(part["since"]), until=datetime.fromisoformat(part["until"]))
         if part["method"] == "job":
             assert current.job_id is not None
-            return analytics.job_page(self.client, current.job_id, cursor=cursor, page_size=JOB_PAGE_SIZE)
+            return analytics.job_page(self.client, current.job_id, cursor=cursor, page_size=limits.job_page_size)
         if part["method"] == "tutorial":
-            return analytics.tutorial_page(self.client, window, cursor=cursor, page_size=size)
-        return analytics.query_page(self.client, window, cursor=cursor, page_size=size)
+            return analytics.tutorial_page(self.client, window, cursor=cursor, page_size=limits.page_size)
+        return analytics.query_page(self.client, window, cursor=cursor, page_size=limits.page_size)
 
     def _is_job_ready(self, current: Run) -> bool:
         part = current.parts[current.part]

@@ -99,6 +99,7 @@ class ReconcileSettings(Table):
     look_back_days: Count = 3
     lag_minutes: Count = 5
     page_size: Count = 100
+    job_page_size: Count = 1_000
     longest_interval_days: Count = 31
     longest_life_days: Annotated[int, Field(strict=True, ge=0)] = 2
 

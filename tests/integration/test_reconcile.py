@@ -48,7 +48,11 @@ def services(migrated_url: str, genesys: PretendGenesys, monkeypatch: pytest.Mon
 
 
 def opened(url: str, genesys: PretendGenesys, **settings: Any) -> Any:
-    known: dict[str, Any] = {"registration": "none", "resolution": MAPPED, "reconcile": ReconcileSettings(page_size=20)}
+    known: dict[str, Any] = {
+        "registration": "none",
+        "resolution": MAPPED,
+        "reconcile": ReconcileSettings(page_size=20, job_page_size=20),
+    }
     return process(url, genesys.url, **known | settings)
 
 
@@ -156,10 +160,7 @@ def test_a_run_that_is_cut_short_at_any_page_goes_on_there_and_asks_for_no_page_
     assert {c: told[:2] for c, told in closures(services).items()} == truth(genesys)
 
 
-def test_a_job_goes_on_by_its_cursor_and_is_not_asked_for_again(
-    services: Services, genesys: PretendGenesys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconcile, "JOB_PAGE_SIZE", 20)
+def test_a_job_goes_on_by_its_cursor_and_is_not_asked_for_again(services: Services, genesys: PretendGenesys) -> None:
     stop = threading.Event()
 
     done = run(services, by_job=True, stop=stop, progress=lambda run: stop.set() if run.pages else None)
@@ -170,10 +171,7 @@ def test_a_job_goes_on_by_its_cursor_and_is_not_asked_for_again(
     assert genesys.calls("POST", JOBS) == 1
 
 
-def test_a_job_that_is_lost_is_asked_for_again(
-    services: Services, genesys: PretendGenesys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconcile, "JOB_PAGE_SIZE", 20)
+def test_a_job_that_is_lost_is_asked_for_again(services: Services, genesys: PretendGenesys) -> None:
     stop = threading.Event()
     begun = run(services, by_job=True, stop=stop, progress=lambda run: stop.set() if run.job_id else None)
     assert begun.job_id is not None
