@@ -137,12 +137,14 @@ class _Reconciliation:
                 return current
             try:
                 self._step(current)
-                waits = 0
             except AdapterFailure as error:
                 self._note(current, error, waits)
                 waits += 1
-            current = self._read(current.id)
-            self.progress(current)
+                current = self._read(current.id)
+            else:
+                waits = 0
+                current = self._read(current.id)
+                self.progress(current)
         with self.database.write() as connection:
             self.hold(connection)
             ended = reconciliations.end(connection, current.id, state="done")
@@ -222,8 +224,9 @@ class _Reconciliation:
                 drift=drift,
             )
             reconciliations.progress(connection, current.id, made)
-        for one in drift:
-            log.warning("drift_mended", conversation_id=one.conversation_id, what=one.what, fields=sorted(one.fields))
+        if drift:
+            missed = sum(one.what == "missed" for one in drift)
+            log.warning("drift_mended", run_id=current.id, missed=missed, different=len(drift) - missed)
 
     def _parse(self, record: JSON) -> Event:
         body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()

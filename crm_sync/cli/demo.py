@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from crm_sync import clock
-from crm_sync.cli import demo_report, demo_story
+from crm_sync.cli import demo_report, demo_second, demo_story
 from crm_sync.cli.demo_world import CRM, TABLE, World
 from crm_sync.errors import SetupError
 from crm_sync.sandbox.client import CRMControl
+from crm_sync.sandbox.platform_world import WRAPUP_WORDS
 from crm_sync.store import migrate, targets
 from crm_sync.store.engine import Database
 
@@ -33,7 +34,8 @@ def demo(conversations: int, database_url: str | None, as_json: bool, sabotage: 
     """Show the main job at work, and prove it: exit code 1 when anything is missing from a CRM, or wrong in it.
 
     Starts a pretend Genesys Cloud, a pretend CRM, and crm-sync's own web and worker processes. Starts virtual-agent
-    sessions through the service, ends them, and compares what both CRMs hold with what the pretend Genesys knows.
+    sessions through the service, ends them, and compares what both CRMs hold with what the pretend Genesys knows. Then
+    comes a bad day, on which events are lost, doubled and shuffled, and a reconciliation that makes all of it right.
     """
     for ends in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ends, signal.default_int_handler)
@@ -49,7 +51,7 @@ def demo(conversations: int, database_url: str | None, as_json: bool, sabotage: 
             for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(ends, signal.SIG_IGN)  # Nobody's impatience may leave processes behind.
             world.stop()
-    if outcome["missing"] or outcome["wrong"]:
+    if outcome["missing"] or outcome["wrong"] or not outcome["bad_day"]["mended"]:
         sys.exit(1)
 
 
@@ -103,11 +105,28 @@ def _play(world: World, count: int, sabotage: str | None, say: Say) -> dict[str,
     say.step("Conversations ended", count, lambda done: demo_story.end_conversations(world, ids, done))
     expected = demo_report.expectations(world, ids)
     say.step("Closures in both CRMs", 2 * count, lambda done: _wait(world, expected, done))
-    return demo_report.summary(world, started, expected, clock.monotonic() - started_at)
+    second = _play_second_act(world, count, say)
+    expected |= demo_second.expectations(second.played)
+    outcome = demo_report.summary(world, started, expected, clock.monotonic() - started_at)
+    return outcome | {"bad_day": demo_second.told(second)}
+
+
+def _play_second_act(world: World, count: int, say: Say) -> demo_second.Act:
+    """Let a bad day of the platform happen, reconcile, and reconcile again."""
+    played = say.step("A bad day: lost, doubled, shuffled", count, lambda done: demo_second.play(world, count, done))
+    demo_second.settle(world)
+    act = demo_second.Act(played=played, missing_before=demo_second.missing(world, played))
+    act.first = say.step("Reconciling", 1, lambda done: demo_second.reconcile(world, done))
+    demo_second.settle(world)
+    act.drifted, before = demo_second.drifted(world, act.first["id"]), demo_second.versions(world)
+    act.second = say.step("Reconciling again", 1, lambda done: demo_second.reconcile(world, done))
+    demo_second.settle(world)
+    act.changed_again = len(demo_second.versions(world).items() ^ before.items())
+    return act
 
 
 def _open(world: World, most_at_once: int, progress: Callable[[int], None]) -> None:
-    world.start(words=demo_story.WORDS, most_at_once=most_at_once)
+    world.start(words=demo_story.WORDS, codes=WRAPUP_WORDS, most_at_once=most_at_once)
     progress(1)
 
 
@@ -147,6 +166,15 @@ def _as_text(outcome: dict[str, Any]) -> str:
     for name, crm in outcome["crms"].items():
         lines.append(f"{name:<18} {crm['missing']} missing, {crm['wrong']} wrong")
         lines.extend(f"                   {example}" for example in crm["examples"])
+    bad_day = outcome["bad_day"]
+    lines += [
+        f"a bad day          {bad_day['conversations']} more conversations, of {bad_day['lost']} no event came; "
+        f"{bad_day['missing_before']} were in no CRM",
+        f"reconciled         {bad_day['missed']} missed and {bad_day['different']} different; the drift names "
+        + ("exactly those" if bad_day["drift_is_exact"] else "OTHERS"),
+        f"once more          {bad_day['missed_again']} missed, {bad_day['different_again']} different, "
+        f"{bad_day['changed_again']} closures changed",
+    ]
     verdict = "Everything is in both CRMs" if not outcome["missing"] + outcome["wrong"] else "NOT everything is right"
     lines.append(f"{verdict}: {outcome['missing']} missing, {outcome['wrong']} wrong, after {outcome['seconds']} s.")
     return "\n".join(lines)

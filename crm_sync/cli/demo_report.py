@@ -26,7 +26,7 @@ class Expected:
 
     resolution: str
     ended_at: datetime
-    customer_id: str
+    customer_id: str | None
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ def expectations(world: World, conversations: Sequence[str]) -> dict[str, Expect
     return {
         conversation_id: Expected(
             resolution=WORDS.get(known[conversation_id]["resolutionStatus"], "unknown"),
-            ended_at=_instant(known[conversation_id]["endTime"]),
+            ended_at=instant(known[conversation_id]["endTime"]),
             customer_id=known[conversation_id]["from"]["id"],
         )
         for conversation_id in conversations
@@ -87,7 +87,7 @@ def compare(expected: Mapping[str, Expected], held: Mapping[str, Mapping[str, An
         said = {
             "closed": bool(record["closed"]),
             "resolution": record["resolution"],
-            "ended_at": record["ended_at"] and _instant(record["ended_at"]),
+            "ended_at": record["ended_at"] and instant(record["ended_at"]),
             "customer_id": record["customer_id"],
         }
         true = {
@@ -116,7 +116,7 @@ def summary(world: World, started: Started, expected: Mapping[str, Expected], se
         "resolution_rate": round(resolutions["resolved"] / decided, 3) if decided else None,
         "escalated_at_start": started.escalated,
         "refused_at_start": dict(started.refused),
-        "latency_ms": latencies(world, list(expected)),
+        "latency_ms": latencies(world, started.conversations),
         "crms": {
             name: {
                 "missing": len(comparison.missing),
@@ -184,6 +184,7 @@ def _ms(later: datetime, earlier: datetime) -> int:
     return round((later - earlier).total_seconds() * 1000)
 
 
-def _instant(text: str) -> datetime:
+def instant(text: str) -> datetime:
+    """Return an instant; one without a zone is in UTC."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)

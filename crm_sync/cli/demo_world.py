@@ -24,9 +24,16 @@ READY_SECONDS = 30
 STOP_SECONDS = 15
 
 SETTINGS = """\
-# The settings of this demo: two CRMs, and what the pretend Genesys Cloud's resolution words mean.
+# The settings of this demo: two CRMs, and what the pretend Genesys Cloud's words and codes mean.
+[genesys]
+# It has no limit of its own. The real one allows 300, which is what crm-sync keeps to unless it is told otherwise.
+requests_per_minute = 60000
+
 [resolution.words]
 {words}
+
+[resolution.wrapup_codes]
+{codes}
 
 [sessions]
 human_queue_id = "human-support-queue"
@@ -60,6 +67,7 @@ class World:
     crm_url: str = ""
     web_url: str = ""
     token: str = ""
+    webhook_secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     environment: dict[str, str] = field(default_factory=dict, repr=False)
     _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     _logs: list[IO[str]] = field(default_factory=list)
@@ -69,7 +77,7 @@ class World:
         """The SQLite file that stands for the second CRM."""
         return self.folder / "second-crm.db"
 
-    def start(self, *, words: Mapping[str, str], most_at_once: int) -> None:
+    def start(self, *, words: Mapping[str, str], codes: Mapping[str, str], most_at_once: int) -> None:
         """Start the pretend systems, migrate, then start web and worker; raises SetupError with the log to look at."""
         crm_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         client_secret = secrets.token_urlsafe(24)
@@ -80,13 +88,17 @@ class World:
         port = _free_port()
         self.web_url = f"http://127.0.0.1:{port}"
         settings_file = self.folder / "crm-sync.toml"
-        listed = "\n".join(f"{json.dumps(word)} = {json.dumps(ours)}" for word, ours in words.items())
         settings_file.write_text(
             SETTINGS.format(
-                words=listed, most_at_once=most_at_once, crm=CRM, crm_url=self.crm_url, table=TABLE,
+                words=_listed(words),
+                codes=_listed(codes),
+                most_at_once=most_at_once,
+                crm=CRM,
+                crm_url=self.crm_url,
+                table=TABLE,
                 table_file=self.table_file,
             )
-        )  # fmt: skip
+        )
         ours = (
             "GENESYS_",
             "WEBHOOK_",
@@ -106,15 +118,28 @@ class World:
             "GENESYS_CLIENT_SECRET": client_secret,
             "GENESYS_API_URL": self.genesys_url,
             "PUBLIC_URL": self.web_url,
-            "WEBHOOK_SECRETS": secrets.token_urlsafe(24),
+            "WEBHOOK_SECRETS": self.webhook_secret,
             "PORT": str(port),
             "DEMO_CRM_SECRET": crm_secret,
         }
-        self._run("db", "upgrade")
-        self.token = self._run("token", "create", "demo", "--role", "operator").strip()
+        self.run("db", "upgrade")
+        self.token = self.run("token", "create", "demo", "--role", "operator").strip()
         self._spawn("web", [*COMMAND, "web"])
         self._spawn("worker", [*COMMAND, "worker"])
         self._wait_until_registered()
+
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Run a command of ours and return what it printed; raises SetupError when it fails."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SetupError(f"crm-sync {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done.stdout
 
     def failed(self) -> str | None:
         """Return a sentence about a process that has ended by itself, None while all run."""
@@ -175,17 +200,13 @@ class World:
             start_new_session=True,  # A Ctrl-C or a closed terminal is for us alone: we end them in their order.
         )
 
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*COMMAND, *arguments], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise SetupError(f"crm-sync {' '.join(arguments)} failed: {done.stderr.strip()}")
-        return done.stdout
-
     def _last_line(self, name: str) -> str:
         lines = (self.folder / f"{name}.log").read_text().strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def _listed(meanings: Mapping[str, str]) -> str:
+    return "\n".join(f"{json.dumps(theirs)} = {json.dumps(ours)}" for theirs, ours in meanings.items())
 
 
 def direct() -> requests.Session:

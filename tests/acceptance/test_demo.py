@@ -16,17 +16,21 @@ def test_the_demo_finds_nothing_missing_and_nothing_wrong(tmp_path: Path, databa
     with World(tmp_path, database_url) as world:
         done = world.crm_sync("demo", "--conversations", "12", "--json", *arguments)
         again = world.crm_sync("db", "current", "--json")
-        events = world.counts()["events"] if arguments else None
+        closures = world.counts()["closures"] if arguments else None
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["closures"], told["missing"], told["wrong"]) == (12, 0, 0)
+    assert (told["closures"], told["missing"], told["wrong"]) == (24, 0, 0)
     assert told["crms"] == {name: {"missing": 0, "wrong": 0, "examples": []} for name in ("demo-crm", "demo-table")}
-    assert sum(told["resolutions"].values()) == 12
+    assert sum(told["resolutions"].values()) == 24
     assert told["refused_at_start"]["attributes too large"] == 1
+    bad_day = told["bad_day"]
+    assert bad_day["mended"] and bad_day["drift_is_exact"]
+    assert bad_day["lost"] == bad_day["missing_before"] == bad_day["missed"] > 0
+    assert [bad_day[name] for name in ("missed_again", "different_again", "changed_again")] == [0, 0, 0]
     if arguments:  # It was really this database that served.
         assert json.loads(again.stdout)["missing"] == []
-        assert events == 12
+        assert closures == 24
 
 
 @pytest.mark.parametrize(("sabotage", "counted"), [("drop", "missing"), ("alter", "wrong")])
