@@ -129,7 +129,12 @@ FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Closure))
 
 def canonical_id(text: str) -> str:
     """Return an id as we compare it: a UUID in lower case, since systems differ in how they spell one."""
-    return text.lower() if _UUID.fullmatch(text) else text
+    return text.lower() if is_uuid(text) else text
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether an id is a UUID, as all of Genesys Cloud's own are."""
+    return _UUID.fullmatch(text) is not None
 
 
 def stamp(at: datetime, *, rank: int, kind: str, key: str, earliest: bool = False) -> str:

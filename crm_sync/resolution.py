@@ -11,7 +11,7 @@ The signals are ranked, the first that speaks decides, and a later and better on
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -39,15 +39,25 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolutionMap:
-    """What an organisation's own words mean: its wrap-up codes (by id) and its resolution words (lower case).
+    """What an organisation's own words mean: its wrap-up codes (by id, or by name in lower case) and resolution words.
 
     `grace` is how long after the end of a conversation readers are told that a resolution may still come.
     """
 
     wrapup_codes: Mapping[str, Status] = field(default_factory=dict)
+    wrapup_names: Mapping[str, Status] = field(default_factory=dict)
     words: Mapping[str, Status] = field(default_factory=lambda: {"resolved": Status.RESOLVED})
     attribute: str = "resolutionStatus"
     grace: timedelta = timedelta(minutes=10)
+
+    def with_names(self, names: Mapping[str, str]) -> "ResolutionMap":
+        """Return the map for codes with these names, id -> name. What is mapped by its id keeps that meaning."""
+        by_name = {
+            code: status
+            for code, name in names.items()
+            if (status := self.wrapup_names.get(name.strip().casefold())) is not None
+        }
+        return replace(self, wrapup_codes={**by_name, **self.wrapup_codes})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

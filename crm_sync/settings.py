@@ -29,6 +29,18 @@ SHORTEST_SECRET = 16
 """Genesys Cloud's own rule for a secret that signs is "longer than 15 characters"."""
 
 
+def _folded(word: str) -> str:
+    return word.strip().casefold()
+
+
+def _folded_once(given: dict[str, Status]) -> dict[str, Status]:
+    words: dict[str, Status] = {}
+    for word, status in given.items():
+        if words.setdefault(_folded(word), status) is not status:
+            raise ValueError(f"explains {_folded(word)!r} twice and differently; keep one (capitals do not matter)")
+    return words
+
+
 class ReceiveSettings(Table):
     """Limits of the webhook. The feed of closures relies on no intake lasting longer than 15 seconds."""
 
@@ -49,20 +61,22 @@ class ResolutionSettings(Table):
         """Return the map that `closure.derive` takes."""
         return ResolutionMap(
             wrapup_codes={closure.canonical_id(code): status for code, status in self.wrapup_codes.items()},
+            wrapup_names={_folded(n): status for n, status in self.wrapup_codes.items() if not closure.is_uuid(n)},
             words=self.words,
             attribute=self.attribute,
             grace=timedelta(minutes=self.grace_minutes),
         )
 
+    @field_validator("wrapup_codes")
+    @classmethod
+    def _are_clear(cls, given: dict[str, Status]) -> dict[str, Status]:
+        _folded_once({name: status for name, status in given.items() if not closure.is_uuid(name)})
+        return given
+
     @field_validator("words")
     @classmethod
-    def _folded(cls, given: dict[str, Status]) -> dict[str, Status]:
-        words: dict[str, Status] = {}
-        for word, status in given.items():
-            folded = word.strip().casefold()
-            if words.setdefault(folded, status) is not status:
-                raise ValueError(f"explains {folded!r} twice and differently; keep one (capitals do not matter)")
-        return {"resolved": Status.RESOLVED} | words
+    def _with_resolved(cls, given: dict[str, Status]) -> dict[str, Status]:
+        return {"resolved": Status.RESOLVED} | _folded_once(given)
 
 
 class SessionSettings(Table):
@@ -104,6 +118,17 @@ class ReconcileSettings(Table):
     longest_life_days: Annotated[int, Field(strict=True, ge=0)] = 2
 
 
+class EnrichSettings(Table):
+    """What is asked beside the events: with no `requests_per_hour` only the names of wrap-up codes that are mapped so.
+
+    A conversation is asked for `wait_minutes` after its end, when analytics should know it, with others at once.
+    """
+
+    requests_per_hour: Annotated[int, Field(strict=True, ge=0)] = 0
+    wait_minutes: Count = 10
+    ids_at_once: Count = 50
+
+
 class Settings(Table):
     """All settings. `repr` shows no secret."""
 
@@ -118,6 +143,7 @@ class Settings(Table):
     resolution: ResolutionSettings = ResolutionSettings()
     sessions: SessionSettings = SessionSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    enrich: EnrichSettings = EnrichSettings()
     worker: WorkerSettings = WorkerSettings()
     targets: dict[str, TargetSettings] = Field(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

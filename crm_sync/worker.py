@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from crm_sync import clock, reconcile
+from crm_sync import clock, enrich, reconcile
 from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.registry import build_all
 from crm_sync.deliver import POLL_SECONDS, Bell, Lane, note_failure, work
@@ -35,7 +35,7 @@ def run(settings: Settings, database: Database, stop: threading.Event) -> None:
     adapters = build_all(settings.targets, worker_deadline_seconds=settings.worker.push_deadline_seconds)
     crew = Crew(settings, database, adapters, stop)
     crew.start()
-    _start_reconciling(settings, database, stop)
+    _start_asking(settings, database, stop)
     crew.keep_awake()
     if crew.has_ended(settings.worker.push_deadline_seconds + GRACE_SECONDS):
         for adapter in adapters.values():
@@ -43,12 +43,16 @@ def run(settings: Settings, database: Database, stop: threading.Event) -> None:
     log.info("worker_stopped", worker=crew.name)
 
 
-def _start_reconciling(settings: Settings, database: Database, stop: threading.Event) -> None:
-    """Ask analytics on a schedule, beside the lanes. A page that is under way at the end is asked for again."""
+def _start_asking(settings: Settings, database: Database, stop: threading.Event) -> None:
+    """Ask Genesys Cloud what no event tells, beside the lanes. What is under way at the end is asked for again."""
     client = GenesysClient.from_settings(settings.genesys)
-    if client is not None and settings.reconcile.every_minutes:
+    if client is None:
+        return
+    jobs = [reconcile.run_when_due] if settings.reconcile.every_minutes else []
+    jobs += [enrich.run_when_due] if enrich.is_wanted(settings) else []
+    for job in jobs:
         arguments = (settings, database, client, stop)
-        threading.Thread(target=reconcile.run_when_due, args=arguments, name="reconcile", daemon=True).start()
+        threading.Thread(target=job, args=arguments, name=job.__module__, daemon=True).start()
 
 
 class Crew:

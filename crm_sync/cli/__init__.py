@@ -20,6 +20,7 @@ _MODULES: Mapping[str, str] = {
     "reconcile": "reconcile",
     "backfill": "reconcile",
     "drift": "reconcile",
+    "resolution": "resolution",
     "replay": "replay",
     "redeliver": "redeliver",
     "target": "target",

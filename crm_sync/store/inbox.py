@@ -16,7 +16,7 @@ from crm_sync import clock
 from crm_sync.closure import FIELDS, Closure, Event, EventStatus, Facts, derive, merge
 from crm_sync.errors import Unavailable
 from crm_sync.resolution import ResolutionMap
-from crm_sync.store import bulk, debts
+from crm_sync.store import bulk, debts, labels
 from crm_sync.store.debts import Raised
 from crm_sync.store.engine import Database
 from crm_sync.store.tables import ClosureRow, EventRow, PersonRow
@@ -88,6 +88,26 @@ class Inbox:
             self._merge(connection, merged, again=again)
         return answers
 
+    def derive_again(self, connection: Connection, conversation_ids: Sequence[str]) -> set[str]:
+        """Derive these closures anew from their facts, in a transaction of the caller, and return those that changed.
+
+        What they are owed to is owed anew, as after an event.
+        """
+        known = _lock(connection, sorted(conversation_ids))
+        raised = self._update(connection, known, defaultdict(dict), self._known_map(connection), again=True)
+        if raised:
+            debts.owe(connection, [raised[c] for c in sorted(raised)])
+        return set(raised)
+
+    def _known_map(self, connection: Connection) -> ResolutionMap:
+        """Return the map with the wrap-up codes that are mapped by name, as far as their names are known by now.
+
+        Asked within the transaction: all processes must derive alike, whenever each of them was started.
+        """
+        if not self._resolution_map.wrapup_names:
+            return self._resolution_map
+        return self._resolution_map.with_names(labels.names(connection, "wrapup_code"))
+
     def _merge(self, connection: Connection, events: Sequence[Event], *, again: bool) -> None:
         added: dict[str, Facts] = defaultdict(dict)
         for event in events:
@@ -97,19 +117,19 @@ class Inbox:
         # rows before locks: locking a row that does not exist locks nothing, and who waits to insert one while it holds
         # locks may wait for somebody who wants those.
         conversations = sorted(added)
-        there = _find(connection, conversations)
-        raised = self._insert(connection, {c: added[c] for c in conversations if c not in there})
+        there, words = _find(connection, conversations), self._known_map(connection)
+        raised = self._insert(connection, {c: added[c] for c in conversations if c not in there}, words)
         known = _lock(connection, [c for c in conversations if c not in raised])
-        raised |= self._update(connection, known, added, again=again)
+        raised |= self._update(connection, known, added, words, again=again)
         if raised:
             debts.owe(connection, [raised[c] for c in conversations if c in raised])
         _insert_people(connection, events)
 
-    def _insert(self, connection: Connection, added: Mapping[str, Facts]) -> dict[str, Raised]:
+    def _insert(self, connection: Connection, added: Mapping[str, Facts], words: ResolutionMap) -> dict[str, Raised]:
         """Insert the closures of conversations that nobody knows yet, and return those that were ours to insert."""
         if not added:
             return {}
-        records = [self._as_record(c, facts) for c, facts in added.items()]
+        records = [_as_record(c, facts, words) for c, facts in added.items()]
         source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
         listed = ", ".join(_CLOSURE_COLUMNS)
         now = bulk.now_sql(connection)
@@ -125,7 +145,13 @@ class Inbox:
         return {c: Raised.from_columns(columns[c], version=version) for c, version in inserted}
 
     def _update(
-        self, connection: Connection, known: Mapping[str, _Known], added: Mapping[str, Facts], *, again: bool
+        self,
+        connection: Connection,
+        known: Mapping[str, _Known],
+        added: Mapping[str, Facts],
+        words: ResolutionMap,
+        *,
+        again: bool,
     ) -> dict[str, Raised]:
         """Merge what is new into the closures we hold, and return those that readers will see changed.
 
@@ -133,7 +159,7 @@ class Inbox:
         above all that a CRM has seen.
         """
         merged = {c: merge(held.facts, added[c]) for c, held in known.items()}
-        records = [self._as_record(c, facts) for c, facts in merged.items() if again or facts != known[c].facts]
+        records = [_as_record(c, facts, words) for c, facts in merged.items() if again or facts != known[c].facts]
         if not records:
             return {}
         source, parameters = bulk.rows(connection, _CLOSURES, _CLOSURE_COLUMNS, records)
@@ -155,10 +181,11 @@ class Inbox:
             c: Raised.from_columns(changed[c], version=version) for c, version in updated if version > known[c].version
         }
 
-    def _as_record(self, conversation_id: str, facts: Facts) -> dict[str, Any]:
-        closure = derive(conversation_id, facts, self._resolution_map)
-        digest = hashlib.sha256(json.dumps(closure.as_record(), sort_keys=True).encode()).hexdigest()
-        return _as_columns(closure) | {"facts": facts, "digest": digest}
+
+def _as_record(conversation_id: str, facts: Facts, words: ResolutionMap) -> dict[str, Any]:
+    closure = derive(conversation_id, facts, words)
+    digest = hashlib.sha256(json.dumps(closure.as_record(), sort_keys=True).encode()).hexdigest()
+    return _as_columns(closure) | {"facts": facts, "digest": digest}
 
 
 def _insert_events(connection: Connection, events: Sequence[Event]) -> set[str]:

@@ -364,3 +364,25 @@ class DriftRow(Base):
     ended_at: Mapped[datetime | None]
     event_id: Mapped[str] = mapped_column(String(64))
     noticed_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class LabelRow(Base):
+    """What Genesys Cloud calls one of its things."""
+
+    __tablename__ = "labels"
+    __table_args__ = (_one_of("kind", "wrapup_code"),)
+
+    kind: Mapped[str] = mapped_column(_id_text(16), primary_key=True)
+    id: Mapped[str] = mapped_column(_id_text(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(ADDRESS_LENGTH))
+    updated_at: Mapped[datetime]
+
+
+class EnrichmentRow(Base):
+    """A conversation that analytics was asked for, and did not know yet."""
+
+    __tablename__ = "enrichments"
+
+    conversation_id: Mapped[str] = mapped_column(_id_text(), primary_key=True)
+    tries: Mapped[int] = mapped_column(Integer)
+    asked_at: Mapped[datetime]

@@ -50,7 +50,7 @@ def test_every_fault_is_told_at_once_with_its_source(tmp_path: Path) -> None:
             "[worker]\nx = 1",
             "crm-sync.toml [worker] x is not a setting; use one of lease_seconds, push_deadline_seconds.",
         ),
-        ('warnings = ["x"]', "crm-sync.toml warnings is not a setting; use one of database_url, genesys,"),
+        ('warnings = ["x"]', "crm-sync.toml warnings is not a setting; use one of database_url, enrich, genesys,"),
         ("worker = 3", "crm-sync.toml worker must be a table."),
         ("genesys = 3", "crm-sync.toml genesys must be a table."),
         ("targets = 3", "crm-sync.toml targets must be a table."),
