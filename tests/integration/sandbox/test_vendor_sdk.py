@@ -137,6 +137,29 @@ def test_the_sdk_opens_channels_and_subscribes(read: Read) -> None:
     }
 
 
+def test_the_sdk_reads_conversations_by_query_by_job_by_id_and_as_objects(read: Read) -> None:
+    result = read("analytics")
+
+    assert [status for status, *_ in result.pop("refused")] == [400, 404]
+    assert result == {
+        "paged": True,
+        "last page": None,
+        "states": ["QUEUED", "PENDING"],
+        "by job": True,
+        "last cursor": None,
+        "some": True,
+        "one": True,
+        "objects": True,
+    }
+
+
+def test_the_sdk_reads_every_kind_of_event(read: Read) -> None:
+    assert read("events") == [
+        "acd.end", "acd.start", "acw", "attributes", "customer.end", "customer.start", "flow.end", "flow.outcome",
+        "flow.start", "user.end", "user.start", "wrapup",
+    ]  # fmt: skip
+
+
 def test_the_sdk_raises_every_failure_with_its_status_and_obeys_retry_after(read: Read) -> None:
     assert read("troubles") == {
         "429": [429, "too.many.requests", {}],

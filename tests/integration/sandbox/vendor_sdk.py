@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,11 +21,30 @@ import PureCloudPlatformClientV2 as sdk
 from PureCloudPlatformClientV2.rest import ApiException
 
 from crm_sync.sandbox.client import GenesysControl
+from crm_sync.sandbox.detail_events import events_of
+from crm_sync.sandbox.stories import STORIES, generate
 
 END = "v2.detail.events.conversation.{id}.customer.end"
 WORKFLOW = "b008976c-e085-43b7-b27d-9c0efd5fbfb5"
 BOT = "12aeeeff-c0af-4f8b-b647-7a350630419f"
 SUPPORT = "67ce2258-ff62-4f8e-8467-2d79c9b98e2b"
+
+
+DAY = datetime(2024, 1, 15, tzinfo=UTC)
+EVENT_CLASSES = {
+    "customer.start": "CustomerStartDetailEventTopicCustomerStartEvent",
+    "customer.end": "CustomerEndDetailEventTopicCustomerEndEvent",
+    "user.start": "UserStartDetailEventTopicUserStartEvent",
+    "user.end": "UserEndDetailEventTopicUserEndEvent",
+    "acd.start": "AcdStartDetailEventTopicAcdStartEvent",
+    "acd.end": "AcdEndDetailEventTopicAcdEndEvent",
+    "acw": "AcwDetailEventTopicAfterCallWorkEvent",
+    "wrapup": "WrapupDetailEventTopicWrapupEvent",
+    "flow.start": "FlowStartDetailEventTopicFlowStartEvent",
+    "flow.end": "FlowEndDetailEventTopicFlowEndEvent",
+    "flow.outcome": "FlowOutcomeDetailEventTopicFlowOutcomeEvent",
+}
+"""The SDK has no class for `attributes`."""
 
 
 class WatchingClient(sdk.ApiClient):
@@ -267,6 +286,54 @@ def channels(peer: Peer) -> Any:
     }
 
 
+def analytics(peer: Peer) -> Any:
+    """Read the same conversations in every way there is; the comparison of each answer is what counts."""
+    api, day = sdk.AnalyticsApi(peer.client), "2024-01-15T00:00:00.000Z/2024-01-16T00:00:00.000Z"
+    since, until = day.split("/")
+    played = peer.control.play(count=40, seed=3, since=since, until=until, tell=False)
+    ids = {one["id"] for one in played}
+    ended = {"type": "dimension", "dimension": "conversationEnd", "operator": "exists"}
+    query = {"interval": day, "conversationFilters": [{"type": "and", "predicates": [ended]}]}
+    pages = [
+        api.post_analytics_conversations_details_query(query | {"paging": {"pageSize": 25, "pageNumber": number}})
+        for number in (1, 2, 3)
+    ]
+    job = api.post_analytics_conversations_details_jobs({"interval": day})
+    states = []
+    while (state := api.get_analytics_conversations_details_job(job.job_id).state) not in ("FULFILLED", "FAILED"):
+        states.append(state)
+    first = api.get_analytics_conversations_details_job_results(job.job_id, page_size=30)
+    rest = api.get_analytics_conversations_details_job_results(job.job_id, page_size=30, cursor=first.cursor)
+    some = api.get_analytics_conversations_details(id=sorted(ids)[:5])
+    one = api.get_analytics_conversation_details(sorted(ids)[0])
+    objects = [sdk.ConversationsApi(peer.client).get_conversation(each) for each in sorted(ids)]
+    return {
+        "paged": {found.conversation_id for page in pages for found in page.conversations or []} == ids,
+        "last page": pages[-1].conversations,
+        "states": states,
+        "by job": {found.conversation_id for page in (first, rest) for found in page.conversations} == ids,
+        "last cursor": rest.cursor,
+        "some": sorted(found.conversation_id for found in some.conversations) == sorted(ids)[:5],
+        "one": one.conversation_id == sorted(ids)[0],
+        "objects": {found.id for found in objects} == ids,
+        "refused": [
+            peer.refusal(api.post_analytics_conversations_details_query, {"interval": day, "order": "up"}),
+            peer.refusal(api.get_analytics_conversations_details_job, "unknown"),
+        ],
+    }
+
+
+def events(peer: Peer) -> Any:
+    """Let the SDK read what the conversations of all stories are told by, each kind as the class of its topic."""
+    conversations = generate(7, 60, since=DAY, until=DAY + timedelta(days=1), stories=tuple(STORIES))
+    kinds = set()
+    for event in (event for one in conversations for event in events_of(one)):
+        if event.kind in EVENT_CLASSES:
+            peer.client.deserialize(answer_of(json.dumps(event.body)), EVENT_CLASSES[event.kind])
+        kinds.add(event.kind)
+    return sorted(kinds)
+
+
 def troubles(peer: Peer) -> Any:
     api = sdk.RoutingApi(peer.client)
     found = {}
@@ -300,6 +367,8 @@ SCENARIOS: dict[str, Callable[[Peer], Any]] = {
     "detection": detection,
     "people": people,
     "channels": channels,
+    "analytics": analytics,
+    "events": events,
     "troubles": troubles,
     "permissions": permissions,
 }
