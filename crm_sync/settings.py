@@ -129,6 +129,13 @@ class EnrichSettings(Table):
     ids_at_once: Count = 50
 
 
+class NotificationSettings(Table):
+    """The WebSocket channel as a source: the sessions that we start, and all conversations of these queues."""
+
+    enabled: Annotated[bool, Field(strict=True)] = False
+    queues: tuple[Text, ...] = ()
+
+
 class Settings(Table):
     """All settings. `repr` shows no secret."""
 
@@ -144,6 +151,7 @@ class Settings(Table):
     sessions: SessionSettings = SessionSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     enrich: EnrichSettings = EnrichSettings()
+    notifications: NotificationSettings = NotificationSettings()
     worker: WorkerSettings = WorkerSettings()
     targets: dict[str, TargetSettings] = Field(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

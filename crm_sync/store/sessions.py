@@ -13,6 +13,9 @@ from crm_sync.store.tables import AgentSessionRow, ClosureRow, EventRow
 STARTING_SECONDS = 120
 """For how long a session may be `starting`: no start takes longer, so an older one was left by its process."""
 
+FOLLOWED_SECONDS = 3 * 86_400
+"""For how long a session is followed that nobody has told the end of."""
+
 _SESSIONS = AgentSessionRow.metadata.tables["agent_sessions"]
 _CLOSURES = ClosureRow.metadata.tables["closures"]
 _EVENTS = EventRow.metadata.tables["events"]
@@ -160,6 +163,20 @@ def ending(connection: Connection, conversation_id: str) -> Ending | None:
         )
     ).first()
     return None if row is None else Ending(**row._mapping)
+
+
+def open_conversations(connection: Connection, *, limit: int) -> list[str]:
+    """Return the conversations of sessions that were started in the last days and are not known to be over."""
+    c, s = _CLOSURES.c, _SESSIONS.c
+    oldest = literal_column(bulk.later_sql(connection, -FOLLOWED_SECONDS), type_=s.requested_at.type)
+    query = (
+        select(s.conversation_id)
+        .join(_CLOSURES, c.conversation_id == s.conversation_id, isouter=True)
+        .where(s.conversation_id.is_not(None), s.requested_at > oldest, c.closed.is_not(True))
+        .order_by(s.requested_at.desc())
+        .limit(limit)
+    )
+    return list(connection.scalars(query))
 
 
 def _settle(connection: Connection, session_id: str, values: Mapping[str, object]) -> Session:
