@@ -137,9 +137,9 @@ def test_a_lost_socket_is_connected_again_and_one_that_closes_is_replaced(
     with following(services):
         until(lambda: topics(genesys), "the channel is subscribed")
         before = genesys.calls("POST", CHANNELS)
-        genesys.control.drop_sockets()
+        until(genesys.control.drop_sockets, "a socket is dropped")
         until(lambda: genesys.calls("POST", CHANNELS) > before, "another channel is made")
-        genesys.control.announce_closing()
+        until(genesys.control.announce_closing, "a socket hears that it closes")
         until(lambda: genesys.calls("POST", CHANNELS) > before + 1, "a channel that closes is replaced")
 
 
