@@ -25,7 +25,7 @@ from crm_sync.genesys.client import GenesysClient
 from crm_sync.settings import ReconcileSettings, Settings
 from crm_sync.store import leases, reconciliations
 from crm_sync.store.engine import Database
-from crm_sync.store.inbox import Inbox
+from crm_sync.store.inbox import LONGEST_SECONDS, Inbox
 from crm_sync.store.reconciliations import Drift, Progress, Run
 
 SOURCE = "reconcile"
@@ -208,6 +208,7 @@ class _Reconciliation:
         found = [self._parse(record) for record in page.records]
         readable = {event.conversation_id: event for event in found if event.status is EventStatus.ACCEPTED}
         inbox = Inbox(self.database, self.settings.resolution.as_map())
+        started = clock.monotonic()
         with self.database.write() as connection:
             self.hold(connection)
             ids = sorted(conversation_id for conversation_id in readable if conversation_id is not None)
@@ -224,6 +225,9 @@ class _Reconciliation:
                 drift=drift,
             )
             reconciliations.progress(connection, current.id, made)
+            if clock.monotonic() - started > LONGEST_SECONDS:
+                # Incremental readers count on no intake that lasts longer.
+                raise Unavailable("A page took too long to store: make page_size and job_page_size smaller.")
         if drift:
             missed = sum(one.what == "missed" for one in drift)
             log.warning("drift_mended", run_id=current.id, missed=missed, different=len(drift) - missed)
@@ -244,11 +248,11 @@ class _Reconciliation:
             with self.database.write() as connection:
                 self.hold(connection)
                 # Its cursor went with it. What its pages held is known already, and met again as duplicates.
-                reconciliations.progress(connection, current.id, Progress(part=current.part))
-            return
-        with self.database.write() as connection:
-            self.hold(connection)
-            reconciliations.note(connection, current.id, job_id=current.job_id, error=str(error))
+                reconciliations.progress(connection, current.id, Progress(part=current.part, pages=0))
+        else:
+            with self.database.write() as connection:
+                self.hold(connection)
+                reconciliations.note(connection, current.id, job_id=current.job_id, error=str(error))
         if error.fault.kind in _LAST_RESORT:
             raise error
         asked = 0.0 if error.fault.retry_at is None else (error.fault.retry_at - clock.now()).total_seconds()

@@ -106,6 +106,7 @@ class WorkerSettings(Table):
 class ReconcileSettings(Table):
     """How analytics is asked for what was missed. With `every_minutes = 0` the worker never does it by itself.
 
+    A page is one transaction, for which SQLite's other writers wait: hence the small ones of a job.
     `lag_minutes` is how long analytics may take to note an end, `longest_life_days` how long a conversation lasts.
     """
 
@@ -113,7 +114,7 @@ class ReconcileSettings(Table):
     look_back_days: Count = 3
     lag_minutes: Count = 5
     page_size: Count = 100
-    job_page_size: Count = 1_000
+    job_page_size: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 200
     longest_interval_days: Count = 31
     longest_life_days: Annotated[int, Field(strict=True, ge=0)] = 2
 

@@ -67,6 +67,7 @@ class Progress:
     part: int
     job_id: str | None = None
     next_cursor: str | None = None
+    pages: int = 1
     conversations: int = 0
     unreadable: int = 0
     drift: Sequence[Drift] = field(default_factory=tuple)
@@ -119,7 +120,7 @@ def progress(connection: Connection, run_id: int, made: Progress) -> None:
             part=made.part,
             job_id=made.job_id,
             next_cursor=made.next_cursor,
-            pages=c.pages + 1,
+            pages=c.pages + made.pages,
             conversations=c.conversations + made.conversations,
             missed=c.missed + missed,
             different=c.different + len(made.drift) - missed,
