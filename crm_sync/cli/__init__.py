@@ -20,6 +20,8 @@ _MODULES: Mapping[str, str] = {
     "reconcile": "reconcile",
     "backfill": "reconcile",
     "drift": "reconcile",
+    "report": "report",
+    "audit": "audit",
     "replay": "replay",
     "redeliver": "redeliver",
     "target": "target",

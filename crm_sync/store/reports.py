@@ -1,28 +1,33 @@
 """What the closures of a window amount to: how many were resolved, and how long each step took. Nothing here writes.
 
-The database computes every figure, so a window may hold any number of closures. Both engines work with whole
-microseconds and interpolate between two neighbours alike, so that they agree to the last digit.
+A window may hold any number of closures: PostgreSQL computes every figure, and of SQLite's rows none is kept. Both
+ways work with whole microseconds and interpolate between two neighbours alike, so that they agree to the last digit.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from sqlalchemy import Connection, Row, TextClause, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from crm_sync import clock
 from crm_sync.closure import JSON
 from crm_sync.resolution import Status
+from crm_sync.store import percentiles
 from crm_sync.store.tables import ClosureRow, UTCDateTime
 
 By: TypeAlias = Literal["media", "queue", "flow", "day"]
+KEYS: tuple[By, ...] = get_args(By)
 
 SETS: Mapping[str, str] = {"queue": "queue_ids", "flow": "flow_ids"}
 """By what a conversation may count in several groups -> the column with its members."""
 
-_QUANTILES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_Series: TypeAlias = tuple[str | None, str, str]
+"""Group, measure, and target, which only the sync latency has."""
+
+_QUANTILES = (0.5, 0.95, 0.99)
 _CLOSURES = ClosureRow.metadata.tables["closures"]
 
 
@@ -110,6 +115,11 @@ class Report:
         return told
 
 
+def usual_since(until: datetime) -> datetime:
+    """Return where a window begins that is not said to begin anywhere: a week before its end, or at the first day."""
+    return until - min(timedelta(days=7), until - datetime.min.replace(tzinfo=clock.UTC))
+
+
 def resolution(connection: Connection, *, since: datetime, until: datetime, by: By | None = None) -> Report:
     """Return the report of a window."""
 
@@ -135,152 +145,153 @@ def closed_among(connection: Connection, conversation_ids: Sequence[str]) -> set
 
 def _figures(connection: Connection, *, since: datetime, until: datetime, by: By | None) -> dict[str | None, Figures]:
     """Return the figures of each group by its key; without groups those of all under None, of no closures nothing."""
-    window, chosen = {"since": since, "until": until}, _chosen_sql(connection, by)
-    counted = connection.execute(_statement(chosen, _COUNTS), window).all()
-    measured = connection.execute(_statement(chosen, _MEASURED + _spread_sql(connection)), window).all()
-    keys = sorted({row.key for row in counted}, key=lambda key: (key is None, key or ""))
+    window = {"since": since, "until": until}
+    sql = _SQL(is_postgresql=connection.dialect.name == "postgresql", by=by)
+    counted: Counter[_Kind] = Counter()
+    for row in _rows(connection, sql.counts(), window):
+        counted[_Kind(*row[:-1])] += row[-1]
+    spreads: defaultdict[str | None, dict[tuple[str, str], Spread]] = defaultdict(dict)
+    for (key, measure, target), spread in _spreads(connection, sql, window):
+        spreads[key][measure, target] = spread
+    keys = sorted({kind.key for kind in counted}, key=lambda key: (key is None, key or ""))
     return {
-        key: _gathered([row for row in counted if row.key == key], [row for row in measured if row.key == key])
+        key: _gathered({kind: count for kind, count in counted.items() if kind.key == key}, spreads[key])
         for key in keys
     }
 
 
-def _gathered(counted: Iterable[Row[Any]], measured: Iterable[Row[Any]]) -> Figures:
+class _Kind(NamedTuple):
+    """What closures are counted by: their group, resolution, whether an agent took part and an event told the end."""
+
+    key: str | None
+    resolution: str
+    with_agent: bool
+    is_told: bool
+
+
+def _spreads(connection: Connection, sql: "_SQL", window: Mapping[str, datetime]) -> Iterator[tuple[_Series, Spread]]:
+    """Yield for each group, measure and target how long it took."""
+    if sql.is_postgresql:
+        found = _rows(connection, sql.percentiles(_QUANTILES), window)
+        series: dict[_Series, tuple[int, list[float]]] = {
+            (row[0], row[1], row[2]): (row[3], list(row[4:])) for row in found
+        }
+    else:
+
+        def read() -> Iterator[tuple[_Series, int]]:
+            return (((row[0], row[1], row[2]), row[3]) for row in _rows(connection, sql.measured(), window))
+
+        series = percentiles.of_all(read, _QUANTILES)
+    for name, (count, values) in series.items():
+        p50, p95, p99 = (round(value / 1000) for value in values)
+        yield name, Spread(count=count, p50=p50, p95=p95, p99=p99)
+
+
+def _rows(connection: Connection, sql: str, window: Mapping[str, datetime]) -> Iterable[Sequence[Any]]:
+    bounds = [bindparam(name, type_=UTCDateTime()) for name in window]
+    return connection.execute(text(sql).bindparams(*bounds), window).yield_per(1000)
+
+
+def _gathered(counted: Mapping[_Kind, int], spreads: Mapping[tuple[str, str], Spread]) -> Figures:
     resolutions: Counter[str] = Counter()
-    alone = told = 0
-    for row in counted:
-        resolutions[row.resolution] += row.closures
-        told += row.told
-        if row.resolution == Status.RESOLVED and not row.agent_took_part:
-            alone += row.closures
-    spreads: dict[str, dict[str, Spread]] = {"delivery": {}, "sync": {}, "termination": {}, "handle": {}}
-    for row in measured:
-        values = {name: round(getattr(row, name) / 1000) for name in _QUANTILES}
-        spreads[row.measure][row.target] = Spread(count=row.values_known, **values)
+    for kind, count in counted.items():
+        resolutions[kind.resolution] += count
+    is_alone = {kind for kind in counted if kind.resolution == Status.RESOLVED and not kind.with_agent}
     return Figures(
         resolutions=resolutions,
-        resolved_without_agent=alone,
-        told_by_event=told,
-        delivery=spreads["delivery"].get("", Spread()),
-        sync=dict(sorted(spreads["sync"].items())),
-        termination=spreads["termination"].get("", Spread()),
-        handle=spreads["handle"].get("", Spread()),
+        resolved_without_agent=sum(counted[kind] for kind in is_alone),
+        told_by_event=sum(count for kind, count in counted.items() if kind.is_told),
+        delivery=spreads.get(("delivery", ""), Spread()),
+        sync={target: spread for (measure, target), spread in sorted(spreads.items()) if measure == "sync"},
+        termination=spreads.get(("termination", ""), Spread()),
+        handle=spreads.get(("handle", ""), Spread()),
     )
 
 
-def _statement(chosen: str, query: str) -> TextClause:
-    bounds = [bindparam(name, type_=UTCDateTime()) for name in ("since", "until")]
-    return text(chosen + query).bindparams(*bounds)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SQL:
+    """The statements of a report, for one engine and one way of grouping."""
 
+    is_postgresql: bool
+    by: By | None
 
-def _chosen_sql(connection: Connection, by: By | None) -> str:
-    """Return SQL for the closures of the window, what was told of their ends, and the keys of the groups they are in.
+    def counts(self) -> str:
+        """Return SQL for how many closures there are of each kind: on SQLite, where grouping sorts, one by one."""
+        columns = f"{self._key()}, c.resolution, c.agent_took_part, told.event_id IS NOT NULL"
+        if not self.is_postgresql:
+            return f"SELECT {columns}, 1 FROM {self._closures()}"
+        return f"SELECT {columns}, count(*) FROM {self._closures()} GROUP BY 1, 2, 3, 4"
 
-    An end is told by the first event received that says so. Analytics may date it a moment later than the event did,
-    hence the second.
-    """
-    is_postgresql = connection.dialect.name == "postgresql"
-    us = _postgresql_us if is_postgresql else _sqlite_us
-    key, members = "CAST(NULL AS text)", ""
-    if by == "media":
-        key = "c.media_type"
-    elif by == "day":
-        key = "to_char(c.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')" if is_postgresql else "substr(c.ended_at, 1, 10)"
-    elif by is not None:
-        column = f"c.{SETS[by]}"
-        key = "members.value"
-        members = (
-            f"LEFT JOIN LATERAL jsonb_array_elements_text({column}) AS members(value) ON true"
-            if is_postgresql
-            else f"LEFT JOIN json_each({column}) AS members"
+    def measured(self) -> str:
+        """Return SQL for every time that was taken: group, measure, target, microseconds."""
+        us, key, closures = self._us, self._key(), self._closures()
+        recorded = "c.facts -> '' -> 'ended_at'" if self.is_postgresql else """json_extract(c.facts, '$."".ended_at')"""
+        acknowledged = f"""(SELECT min({us("a.finished_at")}) FROM delivery_attempts AS a WHERE a.delivery_id = d.id
+            AND a.outcome IN ('created', 'updated', 'unchanged') AND a.finished_at >= told.received_at)"""
+        # By the events alone a conversation ends when the customer leaves: only a record knows better.
+        return f"""
+            SELECT key, measure, target, value FROM (
+                SELECT {key} AS key, 'delivery' AS measure, '' AS target,
+                    {us("told.received_at")} - {us("told.occurred_at")} AS value FROM {closures}
+                UNION ALL SELECT {key}, 'sync', t.name, {acknowledged} - {us("told.occurred_at")}
+                    FROM {
+            self._closures(
+                "JOIN deliveries AS d ON d.conversation_id = c.conversation_id JOIN targets AS t ON t.id = d.target_id"
+            )
+        }
+                UNION ALL SELECT {key}, 'termination', '', {us("c.ended_at")} - {us("c.customer_left_at")}
+                    FROM {closures} AND {recorded} IS NOT NULL
+                UNION ALL SELECT {key}, 'handle', '',
+                    (coalesce(c.talk_ms, 0) + coalesce(c.held_ms, 0) + coalesce(c.acw_ms, 0)) * 1000
+                    FROM {closures} AND coalesce(c.talk_ms, c.held_ms, c.acw_ms) IS NOT NULL
+            ) AS taken WHERE value IS NOT NULL
+        """
+
+    def percentiles(self, quantiles: Iterable[float]) -> str:
+        """Return SQL for the number of times and these percentiles, of each group, measure and target."""
+        each = ", ".join(f"percentile_cont({quantile}) WITHIN GROUP (ORDER BY value)" for quantile in quantiles)
+        return f"SELECT key, measure, target, count(*), {each} FROM ({self.measured()}) AS times GROUP BY 1, 2, 3"
+
+    def _closures(self, more: str = "") -> str:
+        """Return SQL for the closures of the window in their groups, with the event that told the end, if any did.
+
+        That is the first received that says so. Analytics may date an end a moment later than its event did, hence the
+        second.
+        """
+        first = f"""e.conversation_id = c.conversation_id AND e.status = 'accepted'
+            AND e.kind IN ('customer.end', 'conversation')
+            AND {self._us("e.occurred_at")} >= {self._us("coalesce(c.customer_left_at, c.ended_at)")} - 1000000
+            ORDER BY e.received_at, e.event_id LIMIT 1"""
+        told = (
+            f"LEFT JOIN LATERAL (SELECT * FROM events AS e WHERE {first}) AS told ON true"
+            if self.is_postgresql
+            else f"LEFT JOIN events AS told ON told.event_id = (SELECT e.event_id FROM events AS e WHERE {first})"
         )
-    recorded = "c.facts -> '' -> 'ended_at'" if is_postgresql else """json_extract(c.facts, '$."".ended_at')"""
-    window = "c.closed AND c.ended_at >= :since AND c.ended_at < :until"
-    return f"""
-        WITH chosen AS MATERIALIZED (
-            SELECT c.conversation_id, c.resolution, c.agent_took_part,
-                {us("c.ended_at")} AS ended, {us("c.customer_left_at")} AS left_at,
-                {recorded} IS NOT NULL AS is_recorded,
-                CASE WHEN coalesce(c.talk_ms, c.held_ms, c.acw_ms) IS NOT NULL
-                     THEN coalesce(c.talk_ms, 0) + coalesce(c.held_ms, 0) + coalesce(c.acw_ms, 0) END AS handle_ms
-            FROM closures AS c WHERE {window}
-        ),
-        grouped AS MATERIALIZED (
-            SELECT c.conversation_id, {key} AS key FROM closures AS c {members} WHERE {window}
-        ),
-        told AS MATERIALIZED (
-            SELECT conversation_id, occurred, received FROM (
-                SELECT chosen.conversation_id, {us("e.occurred_at")} AS occurred, {us("e.received_at")} AS received,
-                    row_number() OVER (PARTITION BY chosen.conversation_id ORDER BY e.received_at, e.event_id) AS place
-                FROM chosen JOIN events AS e ON e.conversation_id = chosen.conversation_id
-                WHERE e.status = 'accepted' AND e.kind IN ('customer.end', 'conversation')
-                    AND {us("e.occurred_at")} >= coalesce(chosen.left_at, chosen.ended) - 1000000
-            ) AS candidates WHERE place = 1
-        ),
-        synced AS MATERIALIZED (
-            SELECT told.conversation_id, t.name AS target, min({us("a.finished_at")}) - told.occurred AS took
-            FROM told
-                JOIN deliveries AS d ON d.conversation_id = told.conversation_id
-                JOIN targets AS t ON t.id = d.target_id
-                JOIN delivery_attempts AS a ON a.delivery_id = d.id
-            WHERE a.outcome IN ('created', 'updated', 'unchanged') AND {us("a.finished_at")} >= told.received
-            GROUP BY told.conversation_id, t.name, told.occurred
-        )
-    """
+        window = "c.closed AND c.ended_at >= :since AND c.ended_at < :until"
+        return f"closures AS c {self._members()} {told} {more} WHERE {window}"
 
+    def _key(self) -> str:
+        match self.by:
+            case "media":
+                return "c.media_type"
+            case "day":
+                utc = "to_char(c.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+                return utc if self.is_postgresql else "substr(c.ended_at, 1, 10)"
+            case None:
+                return "CAST(NULL AS text)"
+        return "members.value"
 
-_COUNTS = """
-    SELECT grouped.key, chosen.resolution, chosen.agent_took_part, count(*) AS closures, count(told.received) AS told
-    FROM chosen
-        JOIN grouped ON grouped.conversation_id = chosen.conversation_id
-        LEFT JOIN told ON told.conversation_id = chosen.conversation_id
-    GROUP BY grouped.key, chosen.resolution, chosen.agent_took_part
-"""
+    def _members(self) -> str:
+        if self.by is None or self.by not in SETS:
+            return ""
+        column = f"c.{SETS[self.by]}"
+        if self.is_postgresql:
+            return f"LEFT JOIN LATERAL jsonb_array_elements_text({column}) AS members(value) ON true"
+        return f"LEFT JOIN json_each({column}) AS members"
 
-# Analytics alone knows when the platform let go of a conversation; by the events it ends when the customer leaves.
-_MEASURED = """,
-    measured AS MATERIALIZED (
-        SELECT grouped.key, taken.measure, taken.target, taken.value
-        FROM (
-            SELECT conversation_id, 'delivery' AS measure, '' AS target, received - occurred AS value FROM told
-            UNION ALL SELECT conversation_id, 'sync', target, took FROM synced
-            UNION ALL SELECT conversation_id, 'termination', '', ended - left_at FROM chosen WHERE is_recorded
-            UNION ALL SELECT conversation_id, 'handle', '', handle_ms * 1000 FROM chosen
-        ) AS taken JOIN grouped ON grouped.conversation_id = taken.conversation_id
-        WHERE taken.value IS NOT NULL
-    )
-"""
-
-
-def _spread_sql(connection: Connection) -> str:
-    """Return SQL for the percentiles of each measure, interpolated as `percentile_cont` does it."""
-    if connection.dialect.name == "postgresql":
-        columns = [f"percentile_cont({q}) WITHIN GROUP (ORDER BY value) AS {name}" for name, q in _QUANTILES.items()]
-        source = "measured"
-    else:
-        columns = [_interpolated_sql(q, name) for name, q in _QUANTILES.items()]
-        source = """(
-            SELECT *, row_number() OVER (PARTITION BY key, measure, target ORDER BY value) - 1 AS place,
-                count(*) OVER (PARTITION BY key, measure, target) - 1 AS last
-            FROM measured
-        )"""
-    return f"""
-        SELECT key, measure, target, count(*) AS values_known, {", ".join(columns)}
-        FROM {source} AS ranked GROUP BY key, measure, target
-    """
-
-
-def _interpolated_sql(quantile: float, name: str) -> str:
-    exact = f"({quantile} * max(last))"
-    below = f"CAST({quantile} * last AS integer)"
-    lower, upper = (f"max(CASE WHEN place = {at} THEN value END)" for at in (below, f"min({below} + 1, last)"))
-    return f"{lower} + ({exact} - CAST({exact} AS integer)) * ({upper} - {lower}) AS {name}"
-
-
-def _postgresql_us(column: str) -> str:
-    return f"CAST(extract(epoch FROM {column}) * 1000000 AS bigint)"
-
-
-def _sqlite_us(column: str) -> str:
-    # Its functions know milliseconds only, and round: the digits behind the seconds are read as they are.
-    return f"(strftime('%s', substr({column}, 1, 19)) * 1000000 + CAST(substr({column}, 21, 6) AS integer))"
+    def _us(self, instant: str) -> str:
+        """Return SQL for the microseconds of an instant."""
+        if self.is_postgresql:
+            return f"CAST(extract(epoch FROM {instant}) * 1000000 AS bigint)"
+        # SQLite's functions round to milliseconds: what stands behind the seconds is read as it is.
+        return f"(strftime('%s', substr({instant}, 1, 19)) * 1000000 + CAST(substr({instant}, 21, 6) AS integer))"
