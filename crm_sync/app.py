@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from crm_sync import receive
 from crm_sync.errors import NotAuthentic, RequestError, Unavailable
 from crm_sync.services import Services, attach
-from crm_sync.web import api, health, sessions
+from crm_sync.web import api, health, reports, sessions
 from crm_sync.web.deadline import BodyDeadline
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ def create_app(services: Services) -> Flask:
     app = Flask("crm_sync", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     attach(app, services)
-    for blueprint in (receive.blueprint, api.blueprint, health.blueprint, sessions.blueprint):
+    for blueprint in (receive.blueprint, api.blueprint, reports.blueprint, health.blueprint, sessions.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_begin)
     app.after_request(_end)

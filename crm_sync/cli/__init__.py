@@ -21,6 +21,8 @@ _MODULES: Mapping[str, str] = {
     "backfill": "reconcile",
     "drift": "reconcile",
     "resolution": "resolution",
+    "report": "report",
+    "audit": "audit",
     "replay": "replay",
     "redeliver": "redeliver",
     "target": "target",

@@ -92,6 +92,20 @@ def tutorial_page(client: GenesysClient, window: Window, *, cursor: str | None, 
     )
 
 
+def walk(
+    client: GenesysClient, window: Window, *, longest_interval: timedelta, longest_life: timedelta, page_size: int
+) -> Iterator[list[JSON]]:
+    """Yield pages of the conversations that may have ended in a window. One may come twice, and others with them."""
+    is_tutorial = client.dialect == "tutorial"
+    fetch = tutorial_page if is_tutorial else query_page
+    for part in split(window if is_tutorial else first_day(window, longest_life), longest_interval):
+        page = fetch(client, part, cursor=None, page_size=page_size)
+        yield page.records
+        while page.next_cursor is not None:
+            page = fetch(client, part, cursor=page.next_cursor, page_size=page_size)
+            yield page.records
+
+
 def available_until(client: GenesysClient) -> datetime:
     """Return the instant before which jobs are certain to find everything."""
     answer = _ask(client, "GET", f"{_JOBS}/availability", None)

@@ -35,6 +35,16 @@ def newest_instant(data: Mapping[str, Any], *, not_after: datetime) -> datetime:
     return max(known)
 
 
+def ending(data: Mapping[str, Any], *, not_after: datetime) -> tuple[str, datetime] | None:
+    """Return which conversation this record is of and when it ended, None while it has not or cannot be read."""
+    try:
+        conversation_id = fields.identifier(data, "conversationId")
+        ended_at = fields.instant(data, "endTime" if is_row(data) else "conversationEnd", not_after=not_after)
+    except Unreadable:
+        return None
+    return None if conversation_id is None or ended_at is None else (conversation_id, ended_at)
+
+
 def facts_of(data: Mapping[str, Any], *, at: datetime, key: str) -> Facts:
     """Return what this record adds; raises `Unreadable` with the name of a field that cannot be read."""
     sheet = FactSheet(at, rank=RANK, kind=KIND, key=key)

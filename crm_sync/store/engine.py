@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 SQLITE_ERROR = 1
 READ_ONLY = "25006"
 """PostgreSQL's code where it takes no writes: a replica, or a server that is being failed over."""
+CANCELED = "57014"
+"""PostgreSQL's code for a statement that was canceled, by its timeout as a rule."""
 
 # Set for each writing transaction, not for the session, since a transaction pooler may hand us any session.
 _POSTGRESQL_WRITE = text(
@@ -254,6 +256,8 @@ def _translated(*, writes: bool = False) -> Iterator[None]:
             raise Unavailable("The database lacks a table or a column: run crm-sync db upgrade.") from error
         if isinstance(error, ProgrammingError) or getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR:
             raise  # The statement itself is wrong, which SQLite calls operational too.
+        if getattr(error.orig, "sqlstate", None) == CANCELED:
+            raise Unavailable("The database took too long to answer.") from error
         # Before any statement there is no row that it could quote.
         detail = str(error.orig).splitlines()[0] if error.statement is None else None
         raise Unavailable("The database cannot be reached or cannot commit.", detail=detail) from error

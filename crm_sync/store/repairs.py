@@ -101,10 +101,13 @@ class Served:
     named_until: datetime | None
 
 
-def be_patient(connection: Connection) -> None:
-    """Let this reading last as long as it must: over millions of rows that is more than a service may take."""
+def be_patient(connection: Connection, *, seconds: int = 0) -> None:
+    """Let each statement of this reading last so long, or as long as it must: over millions of rows that is minutes."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT set_config('statement_timeout', '0', true), set_config('jit', 'off', true)"))
+        allowed = f"'{seconds}s'"
+        connection.execute(
+            text(f"SELECT set_config('statement_timeout', {allowed}, true), set_config('jit', 'off', true)")
+        )
 
 
 def now(connection: Connection) -> datetime:

@@ -12,7 +12,7 @@ from crm_sync import clock, services
 from crm_sync.closure import JSON
 from crm_sync.errors import BadRequest, NotFound
 from crm_sync.resolution import Status
-from crm_sync.store import reads
+from crm_sync.store import audit, reads
 from crm_sync.web import cursors
 from crm_sync.web.auth import require
 
@@ -33,7 +33,7 @@ def list_closures() -> Response:
     `next` is the cursor to go on from, and null after the last page. A feed has no last page: its `next` is always
     there, to be kept and asked with later, and `has_more` tells whether asking at once is worth while.
     """
-    given = _parameters()
+    given = parameters(_PARSERS)
     limit = given.pop("limit", USUAL)
     cursor = given.pop("cursor", None)
     since = given.pop("updated_since", None)
@@ -78,6 +78,45 @@ def show_closure(conversation_id: str) -> Response:
     )
 
 
+@blueprint.get("/closures/<conversation_id>/audit")
+@require("reader")
+def audit_closure(conversation_id: str) -> Response:
+    """Answer the entry of the audit for one conversation, as one line of NDJSON."""
+    database = services.current().database
+
+    def read() -> audit.Entry | None:
+        with database.read() as connection:
+            return audit.find(connection, conversation_id)
+
+    entry = database.run(read) if _is_word(conversation_id) else None
+    if entry is None:
+        raise NotFound("No closure of this conversation is known here.")
+    return Response(entry.as_line() + "\n", mimetype="application/x-ndjson")
+
+
+def parameters(parsers: Mapping[str, Callable[[str, str], Any]]) -> dict[str, Any]:
+    """Return the parameters of the request as their parsers read them; raises BadRequest for any other."""
+    parsed = {}
+    for name, values in request.args.lists():
+        if name not in parsers:
+            raise BadRequest(f"Unknown parameter; known are {', '.join(parsers)}.")
+        if len(values) != 1:
+            raise BadRequest(f"{name} is given more than once.")
+        parsed[name] = parsers[name](name, values[0])
+    return parsed
+
+
+def instant(name: str, text: str) -> datetime:
+    """Return the instant that a parameter holds; raises BadRequest."""
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            return found.astimezone(clock.UTC)
+    except (ValueError, OverflowError):
+        pass  # Told below, together with an instant without a zone.
+    raise BadRequest(f"{name} must be an instant with its zone, as in 2024-01-15T10:34:12Z.")
+
+
 def _page(wanted: reads.Filter, *, after: reads.Position | None, limit: int, is_feed: bool) -> list[reads.Known]:
     database = services.current().database
 
@@ -93,17 +132,6 @@ def _page(wanted: reads.Filter, *, after: reads.Position | None, limit: int, is_
 def _position(known: reads.Known, *, is_feed: bool) -> reads.Position:
     at = known.updated_at if is_feed else known.closure.ended_at
     return reads.Position(at=at, conversation_id=known.closure.conversation_id)
-
-
-def _parameters() -> dict[str, Any]:
-    parsed = {}
-    for name, values in request.args.lists():
-        if name not in _PARSERS:
-            raise BadRequest(f"Unknown parameter; known are {', '.join(_PARSERS)}.")
-        if len(values) != 1:
-            raise BadRequest(f"{name} is given more than once.")
-        parsed[name] = _PARSERS[name](name, values[0])
-    return parsed
 
 
 def _canonical_query() -> str:
@@ -133,16 +161,6 @@ def _is_word(text: str) -> bool:
     return 1 <= len(text) <= LONGEST and "\0" not in text
 
 
-def _instant(name: str, text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-        if instant.tzinfo is not None:
-            return instant.astimezone(clock.UTC)
-    except (ValueError, OverflowError):
-        pass  # Told below, together with an instant without a zone.
-    raise BadRequest(f"{name} must be an instant with its zone, as in 2024-01-15T10:34:12Z.")
-
-
 def _size(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST):
         raise BadRequest(f"{name} must be a whole number from 1 to {MOST}.")
@@ -158,9 +176,9 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "closed": _truth,
     "media_type": _word,
     "queue_id": _word,
-    "ended_from": _instant,
-    "ended_to": _instant,
-    "updated_since": _instant,
+    "ended_from": instant,
+    "ended_to": instant,
+    "updated_since": instant,
     "limit": _size,
     "cursor": _cursor,
 }

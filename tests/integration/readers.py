@@ -17,7 +17,7 @@ from crm_sync.resolution import Status
 from crm_sync.services import Services, opened
 from crm_sync.settings import Settings
 from crm_sync.store import tokens
-from crm_sync.store.tables import ClosureRow, DeliveryRow, EventRow, TargetRow
+from crm_sync.store.tables import AttemptRow, ClosureRow, DeliveryRow, EventRow, TargetRow
 
 SECRET = SecretStr("a secret that is long enough for all")
 LONG_AGO = clock.now() - timedelta(days=30)
@@ -59,24 +59,25 @@ def caller(services: Services, role: str = "reader") -> Caller:
 
 
 def add_closure(
-    connection: Connection, conversation_id: str, *, updated_at: datetime = LONG_AGO, version: int = 1, **known: Any
-) -> None:
+    connection: Connection, conversation_id: str, *, updated_at: datetime = LONG_AGO, version: int = 1,
+    facts: dict[str, Any] | None = None, **known: Any
+) -> None:  # fmt: skip
     """Store a closure with these fields."""
     closure = Closure(conversation_id=conversation_id, **known)
     values = {f.name: getattr(closure, f.name) for f in fields(Closure)}
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    values |= {"resolution": str(Status(closure.resolution)), "facts": {}, "digest": "", "version": version}
+    values |= {"resolution": str(Status(closure.resolution)), "facts": facts or {}, "digest": "", "version": version}
     connection.execute(insert(ClosureRow).values(values | {"created_at": updated_at, "updated_at": updated_at}))
 
 
-def add_event(connection: Connection, event_id: str, conversation_id: str, *, received_at: datetime) -> None:
+def add_event(
+    connection: Connection, event_id: str, conversation_id: str, *, received_at: datetime, **known: Any
+) -> None:
     """Store an event of a conversation, with a body that nobody should be shown."""
-    connection.execute(
-        insert(EventRow).values(
-            event_id=event_id, dedupe_key=event_id, status="accepted", kind="v2.detail.events", source="webhook",
-            conversation_id=conversation_id, received_at=received_at, body=b"the customer's words",
-        )
-    )  # fmt: skip
+    values: dict[str, Any] = {"status": "accepted", "kind": "v2.detail.events", "source": "webhook"}
+    values |= {"event_id": event_id, "dedupe_key": event_id, "conversation_id": conversation_id}
+    values |= {"received_at": received_at, "body": b"the customer's words"} | known
+    connection.execute(insert(EventRow).values(values))
 
 
 def add_target(connection: Connection, name: str, state: str = "live") -> int:
@@ -86,11 +87,18 @@ def add_target(connection: Connection, name: str, state: str = "live") -> int:
     return int(connection.scalar(insert(TargetRow).values(values).returning(TargetRow.id)) or 0)
 
 
-def add_delivery(connection: Connection, target_id: int, conversation_id: str, **known: Any) -> None:
-    """Store a delivery, pending unless told otherwise."""
+def add_delivery(connection: Connection, target_id: int, conversation_id: str, **known: Any) -> int:
+    """Store a delivery, pending unless told otherwise, and return its id."""
     values = {
         "state": "pending", "desired_version": 1, "due_at": LONG_AGO, "attempts": 0, "lost_leases": 0,
         "push_again": False, "redelivery": 0, "created_at": LONG_AGO, "updated_at": LONG_AGO,
     }  # fmt: skip
     values |= {"target_id": target_id, "conversation_id": conversation_id} | known
-    connection.execute(insert(DeliveryRow).values(values))
+    return int(connection.scalar(insert(DeliveryRow).values(values).returning(DeliveryRow.id)) or 0)
+
+
+def add_attempt(connection: Connection, delivery_id: int, *, finished_at: datetime, **known: Any) -> None:
+    """Store an attempt that created a record, unless told otherwise, and took a second."""
+    values = {"delivery_id": delivery_id, "version": 1, "push_key": "key", "outcome": "created"}
+    values |= {"started_at": finished_at - timedelta(seconds=1), "finished_at": finished_at} | known
+    connection.execute(insert(AttemptRow).values(values))

@@ -116,6 +116,15 @@ def test_a_pool_that_is_empty_is_unavailable_and_recovers(database_url: str, dat
         assert numbers(single) == []
 
 
+@on_postgresql
+def test_a_statement_that_takes_too_long_is_unavailable_and_says_so(database: Database) -> None:
+    with pytest.raises(Unavailable, match="too long"), database.read() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = '10ms'"))
+        connection.execute(text("SELECT pg_sleep(30)"))
+
+    assert numbers(database) == []
+
+
 def test_the_settings_found_pass_the_check_of_durability(database: Database) -> None:
     assert check_durability(database) == []
 

@@ -1,11 +1,13 @@
 """Records of analytics: what they add alone, and that they agree with the events that they stand for."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from crm_sync import clock
 from crm_sync.closure import EventStatus
+from crm_sync.genesys import records
 from crm_sync.resolution import Status
 from tests.unit.genesys.builders import CONVERSATION_ID, WRAPUP_CODE, accepted, closed_by, parsed, sample
 
@@ -221,3 +223,15 @@ def test_a_record_that_cannot_be_read_is_kept_with_the_reason(changes: dict[str,
 
 def _topic(kind: str) -> str:
     return f"v2.detail.events.conversation.{CONVERSATION_ID}.{kind}"
+
+
+def test_an_ending_is_told_by_records_and_rows_that_have_one() -> None:
+    ended = "2022-04-06T09:32:05.010Z"
+    now = clock.now()
+
+    assert records.ending(record(), not_after=now) == (CONVERSATION_ID, datetime.fromisoformat(ended))
+    assert records.ending({"conversationId": "C1", "startTime": ended, "endTime": ended}, not_after=now) == (
+        "C1", datetime.fromisoformat(ended),
+    )  # fmt: skip
+    for lacking in (record(conversationEnd=None), record(conversationEnd="soon"), record(conversationId=None), {}):
+        assert records.ending(lacking, not_after=now) is None
