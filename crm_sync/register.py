@@ -200,7 +200,7 @@ def _find(services: Services) -> Registration | None:
 
 
 def _write_success(services: Services, way: Way, done: Plan) -> None:
-    # Triggers need no memory of their ids, since they are found by their names.
+    # Only of a webhook the id is asked for later; triggers are found by their names.
     remote_id = done.steps[0].id if len(done.steps) == 1 else None
 
     def work() -> None:

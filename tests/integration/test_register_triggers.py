@@ -236,12 +236,14 @@ def test_of_several_with_our_name_the_first_is_kept_and_the_others_are_told_of(
 def test_triggers_of_others_are_left_alone(genesys: PretendGenesys, start: Start) -> None:
     body = {"name": "theirs", "topicName": f"{TOPIC}acw", "enabled": True, "target": target(OTHER)}
     elsewhere = body | {"name": "crm-sync acw", "topicName": "v2.quality.evaluations"}
-    theirs = [genesys.state.triggers.add(one).as_object() for one in (body, elsewhere)]
+    unwanted = body | {"topicName": f"{TOPIC}user.start"}
+    theirs = [genesys.state.triggers.add(one).as_object() for one in (body, elsewhere, unwanted)]
 
     services = start(genesys)
-    register.register(services)
+    plan = register.register(services)
     register.remove(services)
 
+    assert plan.remarks == ()
     assert sorted(found(genesys), key=str) == sorted(theirs, key=str)
 
 
