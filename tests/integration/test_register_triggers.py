@@ -18,23 +18,13 @@ from crm_sync.services import Services
 from crm_sync.settings_genesys import TriggerSettings
 from crm_sync.store import registrations
 from tests.integration.pretend import PretendGenesys, pretend_genesys, process
+from tests.integration.triggering import OTHER, TOPIC, TRANSFERS, WORKFLOW, change, found, target
 
 TRIGGERS = "/api/v2/processautomation/triggers"
 ONE = f"{TRIGGERS}/<trigger_id>"
-TOPIC = "v2.detail.events.conversation.{id}."
-WORKFLOW, OTHER = "b008976c-e085-43b7-b27d-9c0efd5fbfb5", "e1a2b3c4-0000-4000-8000-000000000001"
 DRAFT, BOT = "4c1f6f0e-8d0a-4f5e-9c57-2f1f3b6a7d10", "12aeeeff-c0af-4f8b-b647-7a350630419f"
 KINDS = ("customer.start", "customer.end", "acd.end", "user.end", "acw")
 PERMISSIONS = {f"processautomation:trigger:{verb}" for verb in ("view", "add", "edit", "delete")}
-TRANSFERS = [
-    "TRANSFER",
-    "CONSULT_TRANSFER",
-    "CONFERENCE_TRANSFER",
-    "FORWARD_TRANSFER",
-    "NO_ANSWER_TRANSFER",
-    "NOT_AVAILABLE_TRANSFER",
-    "DND_TRANSFER",
-]
 
 Start = Callable[..., Services]
 
@@ -375,23 +365,6 @@ def test_our_triggers_are_shown_and_removed(genesys: PretendGenesys, start: Star
     for unknown in (None, "no-such-id"):
         with pytest.raises(NotFound, match="webhook show"):
             register.remove(services, unknown)
-
-
-def found(genesys: PretendGenesys) -> list[dict[str, Any]]:
-    """Return all triggers, by name and id."""
-    everything = [trigger.as_object() for trigger in genesys.state.triggers.all()]
-    return sorted(everything, key=lambda trigger: (trigger["name"], trigger["id"]))
-
-
-def target(workflow_id: str) -> dict[str, Any]:
-    settings = {"dataFormat": "TopLevelPrimitives"}
-    return {"type": "Workflow", "id": workflow_id, "workflowTargetSettings": settings}
-
-
-def change(genesys: PretendGenesys, trigger_id: str | None, **changes: Any) -> None:
-    """Change a trigger as an admin would."""
-    known = genesys.state.triggers.get(trigger_id or "")
-    genesys.state.triggers.replace(known.id, known.fields | {"version": known.version} | changes)
 
 
 def planned(genesys: PretendGenesys, start: Start) -> tuple[Services, TriggerWay, Plan]:
