@@ -21,7 +21,7 @@ from pydantic import (
 from crm_sync import closure, logs, settings_sources
 from crm_sync.errors import SettingsError
 from crm_sync.resolution import ResolutionMap, Status
-from crm_sync.settings_genesys import ClientSettings, GenesysSettings, WebAddress
+from crm_sync.settings_genesys import ClientSettings, GenesysSettings, TriggerSettings, WebAddress
 from crm_sync.settings_sources import Sources
 from crm_sync.settings_targets import Count, FieldRule, Table, TargetSettings, Text, WhenSettings
 
@@ -273,6 +273,8 @@ def _known_keys(place: settings_sources.Place) -> list[str]:
         model = WhenSettings if "when" in place else FieldRule
     elif "more_clients" in place:
         model = ClientSettings
+    elif "triggers" in place:
+        model = TriggerSettings
     elif len(place) > 1 and isinstance(table := Settings.model_fields[str(place[0])].default, BaseModel):
         model = type(table)
     return [str(known.validation_alias or name) for name, known in model.model_fields.items()]

@@ -4,9 +4,10 @@ import re
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from crm_sync.settings_targets import Count, Table, Text
+from crm_sync.settings_sources import suggestion
+from crm_sync.settings_targets import Count, Table, Text, Texts
 
 _DEFAULT_REGION = "mypurecloud.com"
 _REGION = re.compile(r"(?!api\.|login\.|apps\.)[a-z0-9-]+(\.[a-z0-9-]+)+")
@@ -24,12 +25,6 @@ def _web_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _offered(registration: Any) -> Any:
-    if registration == "trigger":
-        raise ValueError("is trigger, which this version does not offer yet; use webhook or none")
-    return registration
-
-
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 
@@ -37,11 +32,59 @@ Dialect: TypeAlias = Literal["tutorial", "platform"]
 """Whether Genesys Cloud speaks the contract of the tutorial, or that of the real platform."""
 
 
+DataFormat: TypeAlias = Literal["TopLevelPrimitives", "Json"]
+"""Whether a workflow gets one input for each key of an event, or a single one with the event in it."""
+
+_KINDS = (
+    "customer.start", "customer.end", "user.start", "user.end", "acd.start", "acd.end", "acw", "wrapup", "attributes",
+    "flow.start", "flow.end", "flow.outcome",
+)  # fmt: skip
+
+
 class ClientSettings(Table):
     """One OAuth client with the client credentials grant."""
 
     client_id: Text
     client_secret: Annotated[SecretStr, Field(min_length=1)]
+
+
+class TriggerSettings(Table):
+    """The process automation triggers that start a workflow of the organisation with every event of some kinds.
+
+    `name` is what the names of all of them begin with: two installations in one organisation need two. A kind may
+    have a workflow of its own in `workflows`. `leave_out_transfers` keeps back the end of a leg that was transferred.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100)] = "crm-sync"
+    workflow_id: Text | None = None
+    workflows: dict[str, Text] = Field(default_factory=dict)
+    kinds: Texts = ("customer.start", "customer.end", "acd.end", "user.end", "acw")
+    data_format: DataFormat = "TopLevelPrimitives"
+    leave_out_transfers: Annotated[bool, Field(strict=True)] = True
+
+    @property
+    def without_workflow(self) -> list[str]:
+        """The kinds for which no workflow is named."""
+        return [] if self.workflow_id else [kind for kind in self.kinds if kind not in self.workflows]
+
+    @field_validator("kinds")
+    @classmethod
+    def _are_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in kinds:
+            if kind not in _KINDS:
+                raise ValueError(f"has {kind!r}, which is no kind of event; {suggestion(kind, _KINDS)}")
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("names a kind twice; name each once")
+        return kinds
+
+    @model_validator(mode="after")
+    def _workflows_fit(self) -> "TriggerSettings":
+        strangers = [kind for kind in self.workflows if kind not in self.kinds]
+        if strangers:
+            raise ValueError(f"has a workflow for {strangers[0]!r}, which is not in kinds; add it there, or remove it")
+        if self.workflows and self.without_workflow:
+            raise ValueError(f"names no workflow for {', '.join(self.without_workflow)}; add workflow_id for the rest")
+        return self
 
 
 class GenesysSettings(Table):
@@ -59,7 +102,8 @@ class GenesysSettings(Table):
     api_url: WebAddress = ""
     login_url: WebAddress = ""
     dialect: Dialect = "platform"
-    registration: Annotated[Literal["webhook", "none"], BeforeValidator(_offered)] = "none"
+    registration: Literal["webhook", "trigger", "none"] = "none"
+    triggers: TriggerSettings = TriggerSettings()
     organization_id: Text | None = None
     webhook_name: Text = "CRM Termination Sync"
 

@@ -23,6 +23,7 @@ ENVIRONMENT: Mapping[str, Place] = {
     "GENESYS_API_URL": ("genesys", "api_url"),
     "GENESYS_LOGIN_URL": ("genesys", "login_url"),
     "GENESYS_REGISTRATION": ("genesys", "registration"),
+    "GENESYS_WORKFLOW_ID": ("genesys", "triggers", "workflow_id"),
     "PUBLIC_URL": ("public_url",),
     "WEBHOOK_SECRETS": ("webhook_secrets",),
     "LOG_FORMAT": ("log_format",),
@@ -109,10 +110,17 @@ def contradictions(sources: Sources) -> Iterator[str]:
     if has_id != has_secret:
         given, missing = ("client_id", "GENESYS_CLIENT_SECRET") if has_id else ("client_secret", "GENESYS_CLIENT_ID")
         yield f"{sources.where(('genesys', given))} is set without {missing}; set both or neither."
-    if registration == "webhook" and not (has_id or has_secret):
+    if registration in ("webhook", "trigger") and not (has_id or has_secret):
         yield (
-            f"{sources.where(('genesys', 'registration'))} is webhook, which needs credentials; set GENESYS_CLIENT_ID "
-            "and GENESYS_CLIENT_SECRET, or GENESYS_REGISTRATION=none."
+            f"{sources.where(('genesys', 'registration'))} is {registration}, which needs credentials; set "
+            "GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET, or GENESYS_REGISTRATION=none."
+        )
+    if registration == "trigger" and not any(
+        sources.has("genesys", "triggers", k) for k in ("workflow_id", "workflows")
+    ):
+        yield (
+            f"{sources.where(('genesys', 'registration'))} is trigger, which needs a workflow to start; set "
+            "GENESYS_WORKFLOW_ID, or workflow_id in [genesys.triggers]."
         )
     if registration == "webhook" or (registration is None and has_id and has_secret):
         for key in ("public_url", "webhook_secrets"):

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fault
 from urllib.parse import quote
 
 from crm_sync.closure import JSON
-from crm_sync.errors import AdapterFailure
+from crm_sync.errors import AdapterFailure, failure
 from crm_sync.genesys.client import GenesysClient, not_understood
 from crm_sync.transport import Response
 
@@ -16,8 +17,12 @@ ENDED = "conversation:ended"
 """The event that tells that a conversation has ended."""
 
 _PATH = "/api/v2/integrations/webhooks"
-_NO_LIST = ("http_404", "http_405")
+_ABSENT = ("http_404", "http_405")
 _LONGEST_ID = 200
+_NO_WEBHOOKS = (
+    "This Genesys Cloud has no webhooks to register, as the real platform has none: set GENESYS_REGISTRATION=trigger, "
+    "see docs/genesys-setup.md, or correct GENESYS_API_URL."
+)
 _MALFORMED = "check that PUBLIC_URL is the whole address of this service and that WEBHOOK_SECRETS are set"
 
 
@@ -36,7 +41,7 @@ def registered(client: GenesysClient) -> list[Webhook] | None:
     try:
         answer = client.request("GET", _PATH).json()
     except AdapterFailure as error:
-        if error.fault.code in _NO_LIST:
+        if error.fault.code in _ABSENT:
             return None
         raise
     entities = answer.get("entities") if isinstance(answer, dict) else None
@@ -48,7 +53,12 @@ def registered(client: GenesysClient) -> list[Webhook] | None:
 def create(client: GenesysClient, *, name: str, url: str, events: Sequence[str], secret: str) -> str | None:
     """Register a webhook and return its id, or None where the answer tells none. Its answer may get lost: AMBIGUOUS."""
     body = _body(name, url, events, secret)
-    return _id_in(client.request("POST", _PATH, json=body, malformed=_MALFORMED))
+    try:
+        return _id_in(client.request("POST", _PATH, json=body, malformed=_MALFORMED))
+    except AdapterFailure as error:
+        if error.fault.code not in _ABSENT:
+            raise
+        raise failure(replace_fault(error.fault, message=_NO_WEBHOOKS)) from error
 
 
 def replace(client: GenesysClient, webhook_id: str, *, name: str, url: str, events: Sequence[str], secret: str) -> None:

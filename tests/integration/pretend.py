@@ -12,7 +12,7 @@ from crm_sync.sandbox.genesys_state import GenesysOptions, GenesysState
 from crm_sync.sandbox.server import serve
 from crm_sync.services import Services, opened
 from crm_sync.settings import SessionSettings, Settings
-from crm_sync.settings_genesys import GenesysSettings
+from crm_sync.settings_genesys import GenesysSettings, TriggerSettings
 
 SECRET = "a secret that is long enough for all"
 PUBLIC_URL = "https://crm.example.test"
@@ -49,7 +49,8 @@ def process(
     *,
     secret: str = SECRET,
     name: str = "CRM Termination Sync",
-    registration: Literal["webhook", "none"] = "webhook",
+    registration: Literal["webhook", "trigger", "none"] = "webhook",
+    triggers: TriggerSettings | None = None,
     sessions: SessionSettings | None = None,
     **settings: Any,
 ) -> Iterator[Services]:
@@ -60,6 +61,7 @@ def process(
         api_url=genesys_url,
         webhook_name=name,
         registration=registration,
+        triggers=triggers or TriggerSettings(),
     )
     made = Settings(
         database_url=database_url,

@@ -12,9 +12,11 @@ import pytest
 
 from crm_sync.sandbox.server import serve
 from crm_sync.sandbox.signing import hub_signature
+from crm_sync.sandbox.triggers import Trigger
 from tests.integration.pretend import PUBLIC_URL, SECRET, PretendGenesys, pretend_genesys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+TRIGGERS, WORKFLOW = "/api/v2/processautomation/triggers", "b008976c-e085-43b7-b27d-9c0efd5fbfb5"
 REQUEST = {"to": [{"id": "bot-id-123"}], "from": {"id": "user-456"}, "type": "chat"}
 
 
@@ -89,6 +91,69 @@ def test_the_webhook_is_registered_shown_and_removed(run: Run, genesys: PretendG
     assert genesys.control.webhooks() == []
     nothing_left = run("webhook", "remove")
     assert nothing_left.returncode == 1 and "webhook show" in nothing_left.stderr
+
+
+def test_triggers_are_planned_registered_shown_and_removed(run: Run, genesys: PretendGenesys) -> None:
+    way = {"GENESYS_REGISTRATION": "trigger", "GENESYS_WORKFLOW_ID": WORKFLOW, "PUBLIC_URL": ""}
+    actions = [
+        json.loads(run("webhook", "register", "--json", *more, **way).stdout)["action"]
+        for more in (["--dry-run"], [], ["--dry-run"], [])
+    ]
+    assert actions == ["created", "created", "unchanged", "unchanged"]
+    assert genesys.calls("POST", TRIGGERS) == 5
+
+    shown = json.loads(run("webhook", "show", "--json", **way).stdout)
+    assert shown["registration"]["state"] == "registered"
+    assert {one["name"] for one in shown["triggers"]} == {trigger.fields["name"] for trigger in found(genesys)}
+    assert run("webhook", "show", **way).stdout.count(WORKFLOW) == 5
+
+    assert run("webhook", "remove", **way).stdout.count("is removed") == 5
+    assert found(genesys) == []
+    nothing_left = run("webhook", "remove", **way)
+    assert nothing_left.returncode == 1 and "webhook show" in nothing_left.stderr
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+def test_a_dry_run_tells_each_difference_and_writes_nothing(run: Run, genesys: PretendGenesys) -> None:
+    way = {"GENESYS_REGISTRATION": "trigger", "GENESYS_WORKFLOW_ID": WORKFLOW}
+    run("webhook", "register", **way)
+    first, *_ = before = found(genesys)
+    changed = genesys.state.triggers.replace(first.id, first.fields | {"version": 1, "enabled": False})
+
+    told = run("webhook", "register", "--dry-run", **way)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    (line,) = [line.split("\t") for line in told.stdout.splitlines() if "updated" in line]
+    assert line == [first.fields["name"], "updated", first.id, "enabled: false -> true"]
+    assert found(genesys) == [changed, *before[1:]]
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+def test_a_dry_run_of_the_webhook_tells_the_same(run: Run, genesys: PretendGenesys) -> None:
+    planned = json.loads(run("webhook", "register", "--dry-run", "--json").stdout)
+    assert (planned["action"], genesys.control.webhooks()) == ("created", [])
+
+    run("webhook", "register")
+    moved = run("webhook", "register", "--dry-run", PUBLIC_URL="https://moved.example.test")
+    assert f'url: "{PUBLIC_URL}/webhooks/genesys" -> "https://moved.example.test/webhooks/genesys"' in moved.stdout
+    assert [one["url"] for one in genesys.control.webhooks()] == [f"{PUBLIC_URL}/webhooks/genesys"]
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("dialect", [{}, {"GENESYS_REGISTRATION": "webhook"}])
+def test_a_platform_without_webhooks_is_told_with_the_way_that_it_has(
+    run: Run, genesys: PretendGenesys, dialect: dict[str, str]
+) -> None:
+    genesys.control.add_fault(path="/api/v2/integrations/webhooks", status=404, times=None)
+
+    refused = run("webhook", "register", **dialect)
+
+    assert refused.returncode == 1
+    assert "GENESYS_REGISTRATION=trigger" in refused.stderr
+
+
+def found(genesys: PretendGenesys) -> list[Trigger]:
+    return genesys.state.triggers.all()
 
 
 @pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)

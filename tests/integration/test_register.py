@@ -73,7 +73,7 @@ def test_what_differs_is_updated_and_nothing_is_added(
     assert register.register(changed).action == "unchanged"
 
     (webhook,) = genesys.control.webhooks()
-    assert webhook["id"] == first.webhook_id
+    assert webhook["id"] == first.steps[0].id
     assert webhook["name"] == change.get("name", OURS["name"])
     assert webhook["url"] == change.get("public_url", PUBLIC_URL) + webhooks.OUR_PATH
     assert genesys.state.webhooks.get(webhook["id"]).secret == change.get("secret", SECRET)
@@ -107,16 +107,21 @@ def test_another_installation_with_our_name_keeps_its_webhook(genesys: PretendGe
 
 def test_duplicates_from_before_are_told_of_and_not_added_to(genesys: PretendGenesys, start: Start) -> None:
     before = [genesys.state.webhooks.add(OURS).id for _ in range(2)]
+    services = start(genesys)
+    planned = register.plan(services)
     with capture_logs() as lines:
-        assert register.register(start(genesys)).action == "updated"
+        register.until_registered(services)
 
+    assert planned.action == "updated"
     assert [one["id"] for one in genesys.control.webhooks()] == before
-    assert {"webhook_ids": before} in [{"webhook_ids": line.get("webhook_ids")} for line in lines]
+    (remark,) = planned.remarks
+    assert all(one in remark for one in before)
+    assert [line["remark"] for line in lines if line["event"] == "registration_remark"] == [remark]
 
 
 def test_a_webhook_that_was_removed_is_made_again(genesys: PretendGenesys, start: Start) -> None:
     services = start(genesys)
-    genesys.state.webhooks.remove(register.register(services).webhook_id or "")
+    genesys.state.webhooks.remove(register.register(services).steps[0].id or "")
 
     assert register.register(services).action == "created"
 
@@ -183,15 +188,24 @@ def test_it_is_tried_with_growing_waits_until_it_succeeds(genesys: PretendGenesy
     assert len(genesys.control.webhooks()) == 1
 
 
-def test_waits_stay_below_five_minutes_and_obey_retry_after(genesys: PretendGenesys, start: Start) -> None:
-    genesys.control.add_fault(path=WEBHOOKS, status=429, retry_after=40)
+def test_waits_stay_below_five_minutes(genesys: PretendGenesys, start: Start) -> None:
     genesys.control.add_fault(path=WEBHOOKS, status=403, times=9)
     waits: list[float] = []
 
     register.until_registered(start(genesys), sleep=waits.append, dice=lambda: 1.0)
 
-    assert 30 < waits[0] <= 40
-    assert waits[1:] == [10, 20, 40, 80, 160, 300, 300, 300, 300]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_a_wait_is_as_long_as_genesys_asks(genesys: PretendGenesys, start: Start) -> None:
+    genesys.control.add_fault(path=WEBHOOKS, status=429, retry_after=40)
+
+    def wait(seconds: float) -> None:
+        raise StopIteration(seconds)
+
+    with pytest.raises(StopIteration) as stopped:
+        register.until_registered(start(genesys), sleep=wait)
+    assert 30 < stopped.value.value <= 40
 
 
 def test_a_process_whose_work_another_does_waits_and_then_finds_it_done(genesys: PretendGenesys, start: Start) -> None:
@@ -238,9 +252,9 @@ def test_our_webhook_is_shown_and_removed(genesys: PretendGenesys, start: Start)
     services = start(genesys)
     outcome = register.register(services)
     state, listed = register.show(services)
-    assert state.state == "registered" and [one.id for one in listed or []] == [outcome.webhook_id]
+    assert state.state == "registered" and [one.id for one in listed or []] == [outcome.steps[0].id]
 
-    assert register.remove(services) == outcome.webhook_id
+    assert register.remove(services) == [outcome.steps[0].id]
     assert genesys.control.webhooks() == []
     assert register.status(services).state == "pending"
     for unknown in (None, "no-such-id"):

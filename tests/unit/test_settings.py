@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from crm_sync.errors import SettingsError
+from crm_sync.genesys import kinds
 from crm_sync.resolution import Status
 from crm_sync.settings import Settings
-from crm_sync.settings_genesys import GenesysSettings
+from crm_sync.settings_genesys import GenesysSettings, TriggerSettings
 from crm_sync.settings_targets import FieldRule, TargetSettings
 
 SECRET = "a-secret-of-some-length"
@@ -269,9 +270,27 @@ def test_further_oauth_clients_come_with_secrets_from_the_environment(tmp_path: 
     assert "second secret" not in repr(settings)
 
 
-@pytest.mark.parametrize(("registration", "dialect"), [("webhook", "tutorial"), ("none", "platform")])
+@pytest.mark.parametrize(
+    ("registration", "dialect"), [("webhook", "tutorial"), ("trigger", "platform"), ("none", "platform")]
+)
 def test_who_registers_the_tutorials_webhook_speaks_its_contract(registration: str, dialect: str) -> None:
     given = {"client_id": "a", "client_secret": "b", "registration": registration}
 
     assert GenesysSettings.model_validate(given).dialect == dialect
     assert GenesysSettings.model_validate(given | {"dialect": "tutorial"}).dialect == "tutorial"
+
+
+@pytest.mark.parametrize("workflow", ['workflow_id = "w-1"', 'workflows = {"acw" = "w-1"}'])
+def test_every_kind_of_trigger_has_its_workflow_or_the_common_one(workflow: str, tmp_path: Path) -> None:
+    toml = (
+        f'[genesys]\nclient_id = "a"\nclient_secret = "b"\nregistration = "trigger"\n[genesys.triggers]\n{workflow}\n'
+    )
+    (tmp_path / "crm-sync.toml").write_text(toml + 'kinds = ["acw"]\n')
+
+    assert Settings.load({}, cwd=tmp_path).genesys.triggers.without_workflow == []
+
+
+def test_triggers_can_be_made_for_every_kind_that_we_read() -> None:
+    assert TriggerSettings(kinds=tuple(kinds.MERGED), workflow_id="w-1").without_workflow == []
+    with pytest.raises(ValueError, match="no kind of event"):
+        TriggerSettings(kinds=("outbound",))

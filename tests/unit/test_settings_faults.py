@@ -85,7 +85,24 @@ def test_every_fault_is_told_at_once_with_its_source(tmp_path: Path) -> None:
             '[[genesys.more_clients]]\nclient_id = "c"\nclient_secret = "d"\nclientid = "e"',
             "crm-sync.toml [genesys.more_clients], item 1 clientid is not a setting; did you mean client_id?",
         ),
-        ('[genesys]\nregistration = "trigger"', "crm-sync.toml [genesys] registration is trigger, which this version"),
+        ('[genesys]\nregistration = "triger"', "crm-sync.toml [genesys] registration must be 'webhook', 'trigger' or"),
+        ('[genesys.triggers]\nkind = ["acw"]', "crm-sync.toml [genesys.triggers] kind is not a setting; did you mean"),
+        (
+            '[genesys.triggers]\nkinds = ["acw", "customer.ends"]',
+            "crm-sync.toml [genesys.triggers] kinds has 'customer.ends', which is no kind of event; did you mean "
+            "customer.end?",
+        ),
+        ('[genesys.triggers]\nkinds = ["acw", "acw"]', "crm-sync.toml [genesys.triggers] kinds names a kind twice;"),
+        ("[genesys.triggers]\nkinds = []", "crm-sync.toml [genesys.triggers] kinds must not be empty;"),
+        ('[genesys.triggers]\ndata_format = "XML"', "crm-sync.toml [genesys.triggers] data_format must be"),
+        (
+            '[genesys.triggers]\nkinds = ["acw"]\nworkflows = {"acd.end" = "w-1"}',
+            "crm-sync.toml [genesys.triggers] has a workflow for 'acd.end', which is not in kinds;",
+        ),
+        (
+            '[genesys.triggers]\nkinds = ["acw", "acd.end"]\nworkflows = {"acd.end" = "w-1"}',
+            "crm-sync.toml [genesys.triggers] names no workflow for acw; add workflow_id",
+        ),
         ('webhook_secrets = ["a-secret-of-some-length", 3]', "crm-sync.toml webhook_secrets, item 2 must be text."),
     ],
 )
@@ -187,11 +204,22 @@ def test_a_webhook_needs_an_address_and_a_secret(missing: str, tmp_path: Path) -
     assert "GENESYS_REGISTRATION=none" in told
 
 
-def test_a_webhook_asked_for_without_credentials_is_a_fault(tmp_path: Path) -> None:
-    environ = {**ENOUGH_FOR_WEBHOOK, "GENESYS_CLIENT_ID": "", "GENESYS_CLIENT_SECRET": ""}
-    (told,) = faults(tmp_path, environ={**environ, "GENESYS_REGISTRATION": "webhook"})
+@pytest.mark.parametrize("way", ["webhook", "trigger"])
+def test_a_registration_asked_for_without_credentials_is_a_fault(way: str, tmp_path: Path) -> None:
+    environ = {**ENOUGH_FOR_WEBHOOK, "GENESYS_CLIENT_ID": "", "GENESYS_CLIENT_SECRET": "", "GENESYS_WORKFLOW_ID": "w"}
+    (told,) = faults(tmp_path, environ={**environ, "GENESYS_REGISTRATION": way})
 
-    assert told.startswith("environment GENESYS_REGISTRATION is webhook, which needs credentials;")
+    assert told.startswith(f"environment GENESYS_REGISTRATION is {way}, which needs credentials;")
+
+
+def test_triggers_need_a_workflow_and_neither_an_address_nor_a_secret(tmp_path: Path) -> None:
+    environ = {name: ENOUGH_FOR_WEBHOOK[name] for name in ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET")}
+    environ |= {"GENESYS_REGISTRATION": "trigger"}
+    (told,) = faults(tmp_path, environ=environ)
+
+    assert told.startswith("environment GENESYS_REGISTRATION is trigger, which needs a workflow to start;")
+    settings = Settings.load(environ | {"GENESYS_WORKFLOW_ID": "w-1"}, cwd=tmp_path)
+    assert (settings.genesys.triggers.workflow_id, settings.genesys.dialect) == ("w-1", "platform")
 
 
 def test_a_client_secret_without_its_id_is_a_fault(tmp_path: Path) -> None:
