@@ -1,5 +1,6 @@
 """Lead a session with a bot turn by turn, and hand it to people where the bot cannot go on."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from crm_sync.genesys.client import GenesysClient
 from crm_sync.genesys.people import Handover
 from crm_sync.resolution import Status
 from crm_sync.services import Services
-from crm_sync.settings import Settings
+from crm_sync.settings_sessions import SessionSettings
 from crm_sync.store import sessions, turns
 from crm_sync.store.engine import Database
 from crm_sync.store.sessions import Session
@@ -39,7 +40,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What came of a turn. `error` is a sentence where neither bot nor people go on; `fault` is Genesys Cloud's."""
+    """What came of a turn. `error` is a sentence where it was not taken or people not told; `fault` is Genesys Cloud's.
+
+    `next_action` is the bot's, in the platform's own word; where people go on without a last turn of the bot, `Exit`.
+    """
 
     session: Session
     prompts: tuple[str, ...] = field(default=(), repr=False)
@@ -56,7 +60,8 @@ def say(services: Services, session_id: str, text: str, *, sleep: Callable[[floa
     if services.genesys is None:
         raise Unavailable(NO_CREDENTIALS)
     _check(text)
-    talk = Talk(client=services.genesys, database=services.database, settings=services.settings, sleep=sleep)
+    limits = services.settings.sessions
+    talk = Talk(client=services.genesys, database=services.database, limits=limits, sleep=sleep)
     session = services.database.writing(lambda connection: turns.claim(connection, session_id))
     if session is None:
         raise _not_claimed(services.database, session_id)
@@ -71,7 +76,7 @@ class Talk:
 
     client: GenesysClient
     database: Database
-    settings: Settings
+    limits: SessionSettings
     sleep: Callable[[float], None]
 
     def open(self, session: Session, message: str | None) -> Said:
@@ -87,7 +92,7 @@ class Talk:
         if session.end_reason is not None:
             return self._hand_over(session, _ended_with(session.end_reason))
         number = session.turns + 1
-        reasons = evaluation.crossed(None, number, self.settings.sessions)
+        reasons = evaluation.crossed(None, number, self.limits)
         return self._hand_over(session, "; ".join(reasons)) if reasons else self._turn(session, text, number)
 
     def _turn(self, session: Session, text: str | None, number: int, *, keeps_claim: bool = False) -> Said:
@@ -122,7 +127,7 @@ class Talk:
         return Said(session=self._release(session, state), error=_LOST if is_lost else fault.message, fault=fault)
 
     def _hand_over(self, session: Session, reason: str, *, prompts: tuple[str, ...] = ()) -> Said:
-        queue_id, handover = self.settings.sessions.human_queue_id, Handover(**session.handover or {})
+        queue_id, handover = self.limits.human_queue_id, Handover(**session.handover or {})
         obstacle = handover.obstacle(queue_id)
         if queue_id is None or obstacle is not None:
             sentence = unreachable(reason, obstacle)
@@ -180,8 +185,9 @@ def _ended_with(end_reason: str | None) -> str:
 
 
 def _check(text: str) -> None:
-    if not text.strip() or len(text) > LONGEST_TEXT or "\0" in text:
-        raise BadRequest(f"text must have 1 to {LONGEST_TEXT} characters, not all of them blank and none of them NUL.")
+    # Half a surrogate is what bytes that are no UTF-8 become on a command line.
+    if not text.strip() or len(text) > LONGEST_TEXT or re.search("[\0\ud800-\udfff]", text):
+        raise BadRequest(f"text must have 1 to {LONGEST_TEXT} characters of Unicode, not all of them blank, none NUL.")
 
 
 def _not_claimed(database: Database, session_id: str) -> NotFound | Conflict:

@@ -69,12 +69,12 @@ def start(
     """
     if services.genesys is None:
         raise Unavailable(converse.NO_CREDENTIALS)
-    client, database, settings = services.genesys, services.database, services.settings
+    client, database, limits = services.genesys, services.database, services.settings.sessions
     start = _Start(
-        agents=virtual_agents.of(client, settings.sessions, sleep=sleep),
-        talk=Talk(client=client, database=database, settings=settings, sleep=sleep),
+        agents=virtual_agents.of(client, limits, sleep=sleep),
+        talk=Talk(client=client, database=database, limits=limits, sleep=sleep),
         database=database,
-        limits=settings.sessions,
+        limits=limits,
         sleep=sleep,
     )
     _check_key(idempotency_key)

@@ -196,7 +196,7 @@ def test_while_a_turn_is_taken_another_one_is_refused_and_an_abandoned_one_may_b
 def test_what_cannot_be_said_is_refused(services: Services) -> None:
     session = start(services).session
 
-    for words in ("", "  ", "x" * 10_001, "a\0b"):
+    for words in ("", "  ", "x" * 10_001, "a\0b", "a\udcffb"):
         with pytest.raises(BadRequest):
             _say(services, session.id, words)
     with pytest.raises(NotFound):

@@ -217,6 +217,18 @@ def test_a_callback_whose_answer_was_lost_is_not_asked_for_twice(services: Servi
     assert len(genesys.control.callbacks()["callbacks"]) == 1
 
 
+def test_a_bot_that_gives_up_at_once_and_a_callback_that_is_lost_leave_it_uncertain(
+    services: Services, genesys: PretendGenesys
+) -> None:
+    genesys.control.add_fault(path=CALLBACKS, lose_answer=True)
+    change = {"message": "cancel, and let me talk to a person", "callback_number": NUMBER}
+
+    states = [start(services, key="k-1", **change).session.state for _ in range(2)]
+
+    assert states == ["uncertain"] * 2
+    assert len(genesys.control.callbacks()["callbacks"]) == len(genesys.control.bot_sessions()) == 1
+
+
 def test_a_rate_limited_launch_is_sent_again_and_a_refused_one_told_with_its_permission(
     services: Services, genesys: PretendGenesys
 ) -> None:
