@@ -1,175 +1,85 @@
-"""A source without a public address: hear the notification channel, and ask analytics for what it did not say.
+"""Follow a virtual-agent session: what became of it, of its bot, and of its conversation."""
 
-It follows the sessions that we started and the queues of the settings. One process of all does it.
-"""
+from datetime import datetime
 
-import secrets
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from sqlalchemy import Connection
 
-import structlog
-
-from crm_sync import clock, reconcile
-from crm_sync.errors import AdapterFailure, Kind, SetupError, Unavailable
-from crm_sync.genesys import events, notifications
-from crm_sync.genesys.analytics import Window
-from crm_sync.genesys.client import GenesysClient
-from crm_sync.settings import Settings
-from crm_sync.store import leases, sessions
-from crm_sync.store.engine import Database
-from crm_sync.store.inbox import Inbox
-
-if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
-
-SOURCE = "notifications"
-LEASE_SECONDS = 30.0
-RENEW_SECONDS = 10.0
-"""How often the lease is extended, and the topics are compared with the sessions that there are."""
-
-CHANNEL_HOURS = 20
-FIRST_WAIT_SECONDS = 1.0
-LONGEST_WAIT_SECONDS = 30.0
-MARGIN = timedelta(minutes=2)
-"""How much earlier than the last word of the channel a gap is taken to begin."""
-
-_NAME = "notifications"
-
-log = structlog.get_logger(__name__)
+from crm_sync import clock
+from crm_sync.closure import JSON
+from crm_sync.errors import NotFound
+from crm_sync.services import Services
+from crm_sync.store import sessions
+from crm_sync.store.sessions import Ending, Session
 
 
-def is_wanted(settings: Settings) -> bool:
-    """Tell whether the settings ask for this source."""
-    return settings.notifications.enabled
+def show(services: Services, session_id: str) -> dict[str, JSON]:
+    """Return a session as `describe` does; raises NotFound."""
+
+    def work(connection: Connection) -> dict[str, JSON]:
+        session = sessions.find(connection, session_id)
+        if session is None:
+            raise NotFound("There is no session with this id.")
+        known = session.conversation_id
+        return describe(session, None if known is None else sessions.ending(connection, known))
+
+    return services.database.reading(work)
 
 
-def run_when_due(settings: Settings, database: Database, client: GenesysClient, stop: threading.Event) -> None:
-    """Follow until `stop` is set, connecting again and again. Raises nothing."""
-    following, waits = Following(settings=settings, database=database, client=client, stop=stop), 0
-    while not stop.is_set():
-        began_at = clock.monotonic()
-        try:
-            with _lease(database) as keep:
-                if keep is not None:
-                    following.listen(keep)
-        except SetupError as error:
-            log.error("notifications_impossible", error=str(error))
-            return
-        except AdapterFailure as error:
-            for_a_person = error.fault.kind in (Kind.AUTH, Kind.CONFIG)
-            (log.error if for_a_person else log.warning)("notifications_lost", error=str(error))
-        except Unavailable as error:
-            log.warning("notifications_wait", reason=str(error))
-        except Exception:
-            log.exception("notifications_broke")
-        waits = 0 if clock.monotonic() - began_at > LONGEST_WAIT_SECONDS else waits + 1
-        stop.wait(min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS))
+def describe(session: Session, ending: Ending | None = None) -> dict[str, JSON]:
+    """Return a session as JSON values.
+
+        id, state (starting, started, refused, failed, uncertain), reason, requested_at, started_at,
+        bot_id, customer_id, type, turns, conversation_id,
+        evaluation: null, or intent_name, intent_confidence, sentiment_score (null when unknown),
+        escalation: null, or queue_id,
+        bot: null, or session_id, state, turn_at, ended_at, end_reason, resolution,
+        closure: null, or closed, ended_at, resolution, resolution_final, termination_latency_ms
+
+    The termination latency lies between the conversation's end and our being told of it.
+    """
+    evaluated: dict[str, JSON] = {
+        "intent_name": session.intent_name,
+        "intent_confidence": session.intent_confidence,
+        "sentiment_score": session.sentiment_score,
+    }
+    led: dict[str, JSON] = {
+        "session_id": session.bot_session_id,
+        "state": session.bot_state,
+        "turn_at": _told(session.turn_at),
+        "ended_at": _told(session.ended_at),
+        "end_reason": session.end_reason,
+        "resolution": session.resolution,
+    }
+    return {
+        "id": session.id,
+        "state": session.state,
+        "reason": session.reason,
+        "requested_at": clock.to_text(session.requested_at),
+        "started_at": _told(session.started_at),
+        "bot_id": session.bot_id,
+        "customer_id": session.customer_id,
+        "type": session.media_type,
+        "turns": session.turns,
+        "conversation_id": session.conversation_id,
+        "evaluation": None if session.intent_confidence is None else evaluated,
+        "escalation": {"queue_id": session.queue_id} if session.escalated else None,
+        "bot": None if session.bot_session_id is None else led,
+        "closure": None if ending is None else _described(ending),
+    }
 
 
-@dataclass(slots=True, kw_only=True)
-class Following:
-    """What one process hears, and since when it has heard nothing."""
-
-    settings: Settings
-    database: Database
-    client: GenesysClient
-    stop: threading.Event
-    heard_at: datetime | None = None
-    gaps: list[Window] = field(default_factory=list)
-    topics: list[str] = field(default_factory=list)
-
-    def listen(self, keep: Callable[[], bool]) -> None:
-        """Connect a channel and take in what it says, until it ends, another process has the lease, or we stop."""
-        channel = notifications.create(self.client)
-        ends_at = clock.now() + timedelta(hours=CHANNEL_HOURS)
-        self.topics = []
-        with notifications.connected(channel) as connection:
-            self._subscribe(channel)
-            self._note_gap(clock.now())
-            log.info("notifications_connected", channel=channel.id, topics=len(self.topics))
-            renewed_at = spoke_at = clock.monotonic()
-            while not self.stop.is_set() and clock.now() < ends_at:
-                what, body = notifications.hear(connection, RENEW_SECONDS / 10)
-                if what == "event":
-                    self._take_in(body)
-                if what == "closing":
-                    return
-                if what != "silence":
-                    spoke_at, self.heard_at = clock.monotonic(), clock.now()
-                elif clock.monotonic() - spoke_at > notifications.SILENCE_SECONDS:
-                    log.warning("notifications_silent", channel=channel.id)
-                    return
-                if clock.monotonic() - renewed_at > RENEW_SECONDS:
-                    renewed_at = clock.monotonic()
-                    if not keep():
-                        return
-                    self._tend(connection, channel)
-
-    def _tend(self, connection: "ClientConnection", channel: notifications.Channel) -> None:
-        notifications.ping(connection)
-        self._subscribe(channel)
-        self._fill_gaps()
-
-    def _subscribe(self, channel: notifications.Channel) -> None:
-        """Follow what there is to follow now, if that is not what is followed already."""
-        with self.database.read() as connection:
-            open_ones = sessions.open_conversations(connection, limit=notifications.MOST_TOPICS)
-        wanted = [notifications.topic_of_queue(queue_id) for queue_id in self.settings.notifications.queues]
-        for conversation_id in open_ones:
-            topics = notifications.topics_of(conversation_id)
-            if len(wanted) + len(topics) > notifications.MOST_TOPICS:
-                log.warning("notifications_full", conversations=len(open_ones))
-                break
-            wanted += topics
-        if wanted == self.topics:
-            return
-        refused = notifications.subscribe(self.client, channel, wanted)
-        if refused:
-            log.error("topics_refused", topics=refused[:5], count=len(refused))
-        self.topics = wanted
-
-    def _take_in(self, body: bytes) -> None:
-        if not notifications.is_of_interest(body):
-            return
-        context = events.Context(
-            source=SOURCE, received_at=clock.now(), organization_id=self.settings.genesys.organization_id
-        )
-        inbox = Inbox(self.database, self.settings.resolution.as_map())
-        inbox.record(events.parse(body, context)[0])
-
-    def _note_gap(self, connected_at: datetime) -> None:
-        """Remember what has to be asked for: from the last word of the channel before, or from our start."""
-        since = (self.heard_at or connected_at) - MARGIN
-        self.gaps.append(Window(since=since, until=connected_at + MARGIN))
-        self.heard_at = connected_at
-
-    def _fill_gaps(self) -> None:
-        """Ask analytics for the gaps that it must know by now."""
-        lag = timedelta(minutes=self.settings.reconcile.lag_minutes)
-        for gap in [gap for gap in self.gaps if gap.until + lag <= clock.now()]:
-            with suppress(reconcile.Lost):
-                reconcile.run(self.settings, self.database, self.client, gap, stop=self.stop)
-                self.gaps.remove(gap)
+def _described(ending: Ending) -> dict[str, JSON]:
+    latency_ms = None
+    if ending.ended_at is not None and ending.told_at is not None:
+        latency_ms = clock.to_ms(ending.told_at) - clock.to_ms(ending.ended_at)
+    return {
+        "closed": ending.closed,
+        "ended_at": _told(ending.ended_at),
+        "resolution": ending.resolution,
+        "resolution_final": ending.resolution_final,
+        "termination_latency_ms": latency_ms,
+    }
 
 
-@contextmanager
-def _lease(database: Database) -> Iterator[Callable[[], bool] | None]:
-    """Be the one process that listens, and yield what extends that; None where another one is."""
-    holder = secrets.token_hex(16)
-
-    def keep() -> bool:
-        with database.write() as connection:
-            return leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
-
-    with database.write() as connection:
-        is_ours = leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
-    try:
-        yield keep if is_ours else None
-    finally:
-        if is_ours:
-            with suppress(Unavailable), database.write() as connection:
-                leases.release(connection, _NAME, holder=holder)
+def _told(instant: datetime | None) -> str | None:
+    return None if instant is None else clock.to_text(instant)

@@ -3,50 +3,55 @@
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass, field
 
 import structlog
 from sqlalchemy import Connection
 
-from crm_sync import clock
-from crm_sync.closure import JSON
-from crm_sync.errors import AdapterFailure, BadRequest, Conflict, Fault, Kind, NotFound, Unavailable
-from crm_sync.genesys import agents, evaluation, session_request
-from crm_sync.genesys.client import GenesysClient
-from crm_sync.genesys.evaluation import Evaluation
-from crm_sync.genesys.session_request import SESSION_ID, SessionRequest
+from crm_sync import converse
+from crm_sync.converse import Said, Talk
+from crm_sync.errors import AdapterFailure, BadRequest, Conflict, Fault, Kind, Unavailable
+from crm_sync.genesys import session_request, virtual_agents
+from crm_sync.genesys.evaluation import Evaluation, crossed
+from crm_sync.genesys.people import Handover
+from crm_sync.genesys.session_request import SessionRequest
+from crm_sync.genesys.virtual_agents import VirtualAgents
 from crm_sync.services import Services
-from crm_sync.settings import SessionSettings, Settings
-from crm_sync.store import sessions
+from crm_sync.settings import Settings
+from crm_sync.settings_sessions import SessionSettings
+from crm_sync.store import sessions, turns
 from crm_sync.store.engine import Database
-from crm_sync.store.sessions import Created, Ending, Session
+from crm_sync.store.sessions import Created, Session
 
 LONGEST_KEY = 200
 EVALUATION_UNAVAILABLE = "evaluation unavailable"
 
 # Genesys Cloud itself answers so; a gateway's 502 or 504 says nothing of what became of the request behind it.
 _ANSWERED_ITSELF = ("http_500", "http_503")
-_LOOKS = 2
-
-Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a request: not `is_new` when its key is that of an earlier one. `fault` is Genesys Cloud's."""
+    """What became of a request: not `is_new` when its key is that of an earlier one. `fault` is Genesys Cloud's.
+
+    `said` is how a bot that is led turn by turn has opened the session.
+    """
 
     session: Session
     is_new: bool = True
     fault: Fault | None = None
+    said: Said | None = field(default=None, repr=False)
 
 
 def parse(body: bytes, settings: Settings) -> SessionRequest:
     """Return the request in this body; raises BadRequest, or InvalidRequest with all that is wrong at once."""
+    limits = settings.sessions
     return session_request.parse(
-        session_request.decode(body), max_attribute_bytes=settings.sessions.max_attribute_bytes
+        session_request.decode(body),
+        max_attribute_bytes=limits.max_attribute_bytes,
+        platform=limits if settings.genesys.dialect == "platform" else None,
     )
 
 
@@ -63,8 +68,15 @@ def start(
     open. Raises Unavailable without credentials or database, BadRequest and Conflict for a key that cannot be used.
     """
     if services.genesys is None:
-        raise Unavailable("No session can be started: GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set.")
-    start = _Start(client=services.genesys, database=services.database, limits=services.settings.sessions, sleep=sleep)
+        raise Unavailable(converse.NO_CREDENTIALS)
+    client, database, limits = services.genesys, services.database, services.settings.sessions
+    start = _Start(
+        agents=virtual_agents.of(client, limits, sleep=sleep),
+        talk=Talk(client=client, database=database, limits=limits, sleep=sleep),
+        database=database,
+        limits=limits,
+        sleep=sleep,
+    )
     _check_key(idempotency_key)
     created = start.create(request, idempotency_key)
     outcome = start.begin(request, created) if created.is_new else start.look_again(request, created.session)
@@ -73,68 +85,12 @@ def start(
     return outcome
 
 
-def show(services: Services, session_id: str) -> dict[str, JSON]:
-    """Return a session as `describe` does; raises NotFound."""
-
-    def work(connection: Connection) -> dict[str, JSON]:
-        session = sessions.find(connection, session_id)
-        if session is None:
-            raise NotFound("There is no session with this id.")
-        known = session.conversation_id
-        return describe(session, None if known is None else sessions.ending(connection, known))
-
-    return _read(services.database, work)
-
-
-def describe(session: Session, ending: Ending | None = None) -> dict[str, JSON]:
-    """Return a session as JSON values.
-
-        id, state (starting, started, refused, failed, uncertain), reason, requested_at, started_at,
-        bot_id, customer_id, type, turns, conversation_id,
-        evaluation: null, or intent_name, intent_confidence, sentiment_score (null when unknown),
-        escalation: null, or queue_id,
-        closure: null, or closed, ended_at, resolution, resolution_final, termination_latency_ms
-
-    The termination latency lies between the conversation's end and our being told of it.
-    """
-    evaluated: dict[str, JSON] = {
-        "intent_name": session.intent_name,
-        "intent_confidence": session.intent_confidence,
-        "sentiment_score": session.sentiment_score,
-    }
-    return {
-        "id": session.id,
-        "state": session.state,
-        "reason": session.reason,
-        "requested_at": clock.to_text(session.requested_at),
-        "started_at": None if session.started_at is None else clock.to_text(session.started_at),
-        "bot_id": session.bot_id,
-        "customer_id": session.customer_id,
-        "type": session.media_type,
-        "turns": session.turns,
-        "conversation_id": session.conversation_id,
-        "evaluation": None if session.intent_confidence is None else evaluated,
-        "escalation": {"queue_id": session.queue_id} if session.escalated else None,
-        "closure": None if ending is None else _described(ending),
-    }
-
-
-def crossed(evaluated: Evaluation | None, turns: int, limits: SessionSettings) -> list[str]:
-    """Return which thresholds are crossed, in words. An unknown sentiment crosses none."""
-    reasons = [f"{turns} turns are more than {limits.max_turns}"] if turns > limits.max_turns else []
-    if evaluated is not None and evaluated.intent_confidence < limits.confidence_min:
-        reasons.append(f"confidence {evaluated.intent_confidence:g} is below {limits.confidence_min:g}")
-    sentiment = None if evaluated is None else evaluated.sentiment_score
-    if sentiment is not None and sentiment < limits.sentiment_min:
-        reasons.append(f"sentiment {sentiment:g} is below {limits.sentiment_min:g}")
-    return reasons
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
     """The steps of one start, with what they need."""
 
-    client: GenesysClient
+    agents: VirtualAgents
+    talk: Talk
     database: Database
     limits: SessionSettings
     sleep: Callable[[float], None]
@@ -149,18 +105,17 @@ class _Start:
                 customer_id=request.sender.id,
                 media_type=request.media_type,
                 turns=request.turns,
+                conversation_id=request.conversation_id,
             )
 
-        return _write(self.database, work)
+        return self.database.writing(work)
 
     def begin(self, request: SessionRequest, created: Created) -> Outcome:
         session_id, most = created.session.id, self.limits.max_concurrent
         try:
-            active = agents.active(self.client, request.bot_id)
+            taken = self._taken(created)
         except AdapterFailure as error:
             return self._failed(session_id, error.fault)
-        # Those that are about to start count too, or two requests at once would both take the last place.
-        taken = active.count + sum(waiting not in active.ours for waiting in created.ahead)
         if taken >= most:
             reason = (
                 f"The bot has {taken}/{most} active conversations: wait until one ends, or raise max_concurrent in "
@@ -169,11 +124,15 @@ class _Start:
             return self._settled(session_id, state="refused", reason=reason)
         evaluated, fault = self._evaluate(request)
         reasons = crossed(evaluated, request.turns, self.limits) + ([EVALUATION_UNAVAILABLE] if fault else [])
-        queue_id = self.limits.human_queue_id if reasons else None
-        if reasons and queue_id is None:
-            return self._not_escalated(session_id, evaluated, reasons, fault)
-        self._route(session_id, evaluated, queue_id, reasons)
-        return self._post(request, session_id, queue_id)
+        queue_id, reason = (self.limits.human_queue_id, "; ".join(reasons)) if reasons else (None, "")
+        obstacle = self.agents.obstacle(request, queue_id) if reasons else None
+        self._route(session_id, evaluated, None if obstacle else queue_id, "" if obstacle else reason)
+        if obstacle is None:
+            return self._post(request, session_id, queue_id, reason)
+        if fault is None:
+            return self._settled(session_id, state="refused", reason=converse.unreachable(reason, obstacle))
+        sentence = f"{EVALUATION_UNAVAILABLE.capitalize()}, and {obstacle}. {fault.message}"
+        return self._settled(session_id, state="failed", reason=sentence, fault=fault)
 
     def look_again(self, request: SessionRequest, session: Session) -> Outcome:
         """Return the session of an earlier request, after a look at Genesys Cloud where its end is open."""
@@ -189,39 +148,49 @@ class _Start:
             return Outcome(session=session, is_new=False)
         return Outcome(session=self._uncertain(session.id), is_new=False)
 
+    def _taken(self, created: Created) -> int:
+        """Return how many the bot has. Those about to start count, or two at once would both take the last place."""
+        bot_id, ahead = created.session.bot_id, created.ahead
+        active = self.agents.active(bot_id)
+        if active is not None:
+            return active.count + sum(waiting not in active.ours for waiting in ahead)
+        idle_seconds = self.limits.idle_minutes * 60
+        led = self.database.reading(lambda connection: sessions.led_by(connection, bot_id, idle_seconds=idle_seconds))
+        return len(led.union(ahead))
+
     def _evaluate(self, request: SessionRequest) -> tuple[Evaluation | None, Fault | None]:
-        if not request.message:
-            return None, None
         try:
-            return evaluation.evaluate(self.client, text=request.message, bot_id=request.bot_id), None
+            return self.agents.evaluate(request), None
         except AdapterFailure as error:
             return None, error.fault
 
-    def _not_escalated(
-        self, session_id: str, evaluated: Evaluation | None, reasons: list[str], fault: Fault | None
-    ) -> Outcome:
-        self._route(session_id, evaluated, None, [])
-        remedy = "set human_queue_id in [sessions]"
-        if fault is not None:
-            reason = f"{EVALUATION_UNAVAILABLE.capitalize()}, and no queue of people is configured: {remedy}."
-            return self._settled(session_id, state="failed", reason=f"{reason} {fault.message}", fault=fault)
-        reason = f"A person is needed ({'; '.join(reasons)}), and no queue of people is configured: {remedy}."
-        return self._settled(session_id, state="refused", reason=reason)
-
-    def _post(self, request: SessionRequest, session_id: str, queue_id: str | None) -> Outcome:
-        body = request.as_object(session_id=session_id, queue_id=queue_id)
+    def _post(self, request: SessionRequest, session_id: str, queue_id: str | None, reason: str) -> Outcome:
         try:
-            return Outcome(session=self._started(session_id, agents.start(self.client, body, sleep=self.sleep)))
+            begun = self.agents.start(request, session_id=session_id, queue_id=queue_id, reason=reason)
         except AdapterFailure as error:
-            fault = error.fault
+            return self._not_begun(request, session_id, error.fault)
+        if begun.bot_session_id is None:
+            return Outcome(session=self._started(session_id, begun.conversation_id))
+        return self._open(request, session_id, begun.bot_session_id)
+
+    def _open(self, request: SessionRequest, session_id: str, bot_session_id: str) -> Outcome:
+        handover = asdict(Handover.of(request))
+        session = self.database.writing(
+            lambda connection: turns.launched(connection, session_id, bot_session_id, handover)
+        )
+        said = self.talk.open(session, request.message)
+        if said.fault is not None:
+            return self._not_begun(request, session_id, said.fault)
+        if said.error is not None:
+            return self._settled(session_id, state="refused", reason=said.error)
+        return Outcome(session=self._started(session_id, said.session.conversation_id), said=said)
+
+    def _not_begun(self, request: SessionRequest, session_id: str, fault: Fault) -> Outcome:
+        """Settle a start that failed or whose answer was lost: that is not sent again, it may still be on its way."""
         if fault.kind is not Kind.AMBIGUOUS:
             return self._failed(session_id, fault)
-        return self._search(request, session_id, fault)
-
-    def _search(self, request: SessionRequest, session_id: str, fault: Fault) -> Outcome:
-        """Settle a start whose answer was lost. It is not sent again: it may still be on its way."""
         log.warning("session_start_ambiguous", session_id=session_id, code=fault.code)
-        for attempt in range(_LOOKS):
+        for attempt in range(self.agents.looks):
             if attempt:
                 self.sleep(1.0)
             found = self._look(request.bot_id, session_id)
@@ -233,11 +202,12 @@ class _Start:
 
     def _look(self, bot_id: str, session_id: str) -> str | None:
         try:
-            return agents.active(self.client, bot_id).ours.get(session_id)
+            active = self.agents.active(bot_id)
         except AdapterFailure:
             return None
+        return None if active is None else active.ours.get(session_id)
 
-    def _route(self, session_id: str, evaluated: Evaluation | None, queue_id: str | None, reasons: list[str]) -> None:
+    def _route(self, session_id: str, evaluated: Evaluation | None, queue_id: str | None, reason: str) -> None:
         def work(connection: Connection) -> None:
             sessions.route(
                 connection,
@@ -246,60 +216,27 @@ class _Start:
                 intent_confidence=None if evaluated is None else evaluated.intent_confidence,
                 sentiment_score=None if evaluated is None else evaluated.sentiment_score,
                 queue_id=queue_id,
-                reason="; ".join(reasons) or None,
+                reason=reason or None,
             )
 
-        _write(self.database, work)
+        self.database.writing(work)
 
-    def _started(self, session_id: str, conversation_id: str) -> Session:
-        return _write(self.database, lambda connection: sessions.started(connection, session_id, conversation_id))
+    def _started(self, session_id: str, conversation_id: str | None) -> Session:
+        return self.database.writing(lambda connection: sessions.started(connection, session_id, conversation_id))
 
     def _failed(self, session_id: str, fault: Fault) -> Outcome:
         return self._settled(session_id, state="failed", reason=fault.message, fault=fault)
 
     def _uncertain(self, session_id: str) -> Session:
-        reason = (
-            "It is not known whether this session was started, for the answer was lost and no active conversation "
-            f"carries its id: ask again with the same Idempotency-Key, or look in Genesys Cloud for {SESSION_ID}."
-        )
-        return self._settled(session_id, state="uncertain", reason=reason).session
+        return self._settled(session_id, state="uncertain", reason=self.agents.lost).session
 
     def _settled(self, session_id: str, *, state: str, reason: str, fault: Fault | None = None) -> Outcome:
         def work(connection: Connection) -> Session:
             return sessions.not_started(connection, session_id, state=state, reason=reason)
 
-        return Outcome(session=_write(self.database, work), fault=fault)
+        return Outcome(session=self.database.writing(work), fault=fault)
 
 
 def _check_key(key: str | None) -> None:
     if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
         raise BadRequest(f"The Idempotency-Key must have 1 to {LONGEST_KEY} printable characters.")
-
-
-def _described(ending: Ending) -> dict[str, JSON]:
-    latency_ms = None
-    if ending.ended_at is not None and ending.told_at is not None:
-        latency_ms = clock.to_ms(ending.told_at) - clock.to_ms(ending.ended_at)
-    return {
-        "closed": ending.closed,
-        "ended_at": None if ending.ended_at is None else clock.to_text(ending.ended_at),
-        "resolution": ending.resolution,
-        "resolution_final": ending.resolution_final,
-        "termination_latency_ms": latency_ms,
-    }
-
-
-def _read(database: Database, work: Callable[[Connection], Result]) -> Result:
-    def run() -> Result:
-        with database.read() as connection:
-            return work(connection)
-
-    return database.run(run)
-
-
-def _write(database: Database, work: Callable[[Connection], Result]) -> Result:
-    def run() -> Result:
-        with database.write() as connection:
-            return work(connection)
-
-    return database.run(run)

@@ -22,6 +22,7 @@ from crm_sync import closure, logs, settings_sources
 from crm_sync.errors import SettingsError
 from crm_sync.resolution import ResolutionMap, Status
 from crm_sync.settings_genesys import ClientSettings, GenesysSettings, TriggerSettings, WebAddress
+from crm_sync.settings_sessions import SessionSettings
 from crm_sync.settings_sources import Sources
 from crm_sync.settings_targets import Count, FieldRule, Table, TargetSettings, Text, WhenSettings
 
@@ -77,17 +78,6 @@ class ResolutionSettings(Table):
     @classmethod
     def _with_resolved(cls, given: dict[str, Status]) -> dict[str, Status]:
         return {"resolved": Status.RESOLVED} | _folded_once(given)
-
-
-class SessionSettings(Table):
-    """Thresholds and limits of the virtual-agent sessions that we start."""
-
-    max_turns: Count = 10
-    confidence_min: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.6
-    sentiment_min: Annotated[float, Field(strict=True, ge=-1, le=1)] = -0.5
-    human_queue_id: Text | None = None
-    max_concurrent: Count = 5
-    max_attribute_bytes: Count = 40_960
 
 
 class WorkerSettings(Table):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from crm_sync import clock, enrich, follow, reconcile
+from crm_sync import clock, enrich, listen, reconcile
 from crm_sync.adapters.contract import Adapter
 from crm_sync.adapters.registry import build_all
 from crm_sync.deliver import POLL_SECONDS, Bell, Lane, note_failure, work
@@ -50,7 +50,7 @@ def _start_asking(settings: Settings, database: Database, stop: threading.Event)
         return
     jobs = [reconcile.run_when_due] if settings.reconcile.every_minutes else []
     jobs += [enrich.run_when_due] if enrich.is_wanted(settings) else []
-    jobs += [follow.run_when_due] if follow.is_wanted(settings) else []
+    jobs += [listen.run_when_due] if listen.is_wanted(settings) else []
     for job in jobs:
         arguments = (settings, database, client, stop)
         threading.Thread(target=job, args=arguments, name=job.__module__, daemon=True).start()

@@ -64,7 +64,7 @@ def echo_json(value: Any) -> None:
 
 def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows as a table, or as lines with tabs where no terminal is; without rows the sentence `empty`."""
-    lines = [[_cell(value) for value in row] for row in rows]
+    lines = [[one_line(value) for value in row] for row in rows]
     if not lines:
         click.echo(empty)
     elif sys.stdout.isatty():
@@ -75,6 +75,14 @@ def echo_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     else:
         for line in [list(headings), *lines]:
             click.echo("\t".join(line))
+
+
+def one_line(value: object) -> str:
+    """Return a value as one harmless line: some of it is in the words of other systems."""
+    if value is None:
+        return "-"
+    text = clock.to_text(value) if isinstance(value, datetime) else str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def age(since: datetime | None) -> str | None:
@@ -187,14 +195,6 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         restore()
-
-
-def _cell(value: object) -> str:
-    """Return a value as one harmless line: some of it is in the words of other systems."""
-    if value is None:
-        return "-"
-    text = clock.to_text(value) if isinstance(value, datetime) else str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _as_json(value: object) -> str:

@@ -1,28 +1,16 @@
-"""Virtual-agent conversations at Genesys Cloud: how many are active, which is ours, and how one is started."""
+"""Virtual-agent conversations by the tutorial's contract: how many are active, which is ours, how one is started."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
-import structlog
-
-from crm_sync import clock
 from crm_sync.closure import JSON
-from crm_sync.errors import AdapterFailure
-from crm_sync.genesys.client import LONGEST_WAIT_SECONDS, GenesysClient, not_understood
+from crm_sync.genesys import once
+from crm_sync.genesys.client import GenesysClient, not_understood
 from crm_sync.genesys.session_request import SESSION_ID
 
-ATTEMPTS = 3
-"""How often a start is sent when it meets the rate limit. It is sent again for no other reason."""
-
 _PATH = "/api/v2/conversations"
-_START_SECONDS = 15.0
-_LONGEST_ID = 200
 _MALFORMED = "keep the attributes under 40 KB and see that to, from and type are there"
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,39 +42,14 @@ def start(client: GenesysClient, body: dict[str, JSON], *, sleep: Callable[[floa
 
     Raises AdapterFailure; one of kind AMBIGUOUS means that the conversation may have been started all the same.
     """
-    for attempt in range(ATTEMPTS):
-        try:
-            response = client.request("POST", _PATH, json=body, timeout_seconds=_START_SECONDS, malformed=_MALFORMED)
-            break
-        except AdapterFailure as error:
-            seconds = _wait(error, attempt, now=clock.now())
-            if seconds is None:
-                raise
-        log.info("session_start_waits", attempt=attempt + 1, seconds=seconds)
-        sleep(seconds)
-    conversation_id = _id_of(response.json())
+    conversation_id = once.id_of(once.post(client, _PATH, body, malformed=_MALFORMED, sleep=sleep).json())
     if conversation_id is None:
         raise not_understood("the start of a conversation")
     return conversation_id
 
 
-def _wait(error: AdapterFailure, attempt: int, *, now: datetime) -> float | None:
-    """Return for how long to wait before the start is sent again, None when it is not."""
-    if error.fault.code != "http_429" or attempt + 1 == ATTEMPTS:
-        return None
-    asked = error.fault.retry_at
-    # Rounded up, because the second that has begun since the answer would otherwise be taken from the wait.
-    seconds = math.ceil((asked - now).total_seconds()) if asked is not None else 2**attempt
-    return float(seconds) if seconds <= LONGEST_WAIT_SECONDS else None
-
-
 def _ours(entity: JSON) -> tuple[str, str] | None:
     attributes = entity.get("attributes") if isinstance(entity, dict) else None
     session_id = attributes.get(SESSION_ID) if isinstance(attributes, dict) else None
-    found = _id_of(entity)
+    found = once.id_of(entity)
     return (session_id, found) if isinstance(session_id, str) and found is not None else None
-
-
-def _id_of(conversation: JSON) -> str | None:
-    found = conversation.get("id") if isinstance(conversation, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= _LONGEST_ID and "\0" not in found else None

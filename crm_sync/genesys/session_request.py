@@ -8,6 +8,7 @@ from pydantic_core import from_json
 from crm_sync.closure import JSON
 from crm_sync.errors import BadRequest
 from crm_sync.genesys.client import encode
+from crm_sync.settings_sessions import SessionSettings
 
 SESSION_ID = "crmSyncSessionId"
 """The attribute by which a conversation is known as ours, also when the answer to its start was lost."""
@@ -16,6 +17,7 @@ _LONGEST_WORD = 200
 _LONGEST_MESSAGE = 10_000
 _MOST_TURNS = 2**31 - 1
 _FIELDS = ("to", "from", "type", "attributes", "message", "turns")
+_PLATFORM_FIELDS = ("callback_number", "conversation_id", "participant_id")
 _SAMPLE_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -41,7 +43,10 @@ class Party:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRequest:
-    """A valid request. The first of `to` is the bot; `turns` is how many turns the customer has already had."""
+    """A valid request. The first of `to` is the bot; `turns` is how many turns the customer has already had.
+
+    The last three are the real platform's: how people reach the customer, and the live conversation there is.
+    """
 
     to: tuple[Party, ...]
     sender: Party
@@ -49,6 +54,9 @@ class SessionRequest:
     attributes: Mapping[str, JSON] = field(default_factory=dict, repr=False)
     message: str | None = field(default=None, repr=False)
     turns: int = 1
+    callback_number: str | None = field(default=None, repr=False)
+    conversation_id: str | None = None
+    participant_id: str | None = None
 
     @property
     def bot_id(self) -> str:
@@ -65,6 +73,10 @@ class SessionRequest:
         }
         return body | ({"routing": {"queueId": queue_id}} if queue_id is not None else {})
 
+    def texts(self) -> dict[str, str]:
+        """Return the attributes as the real platform takes them: what is no text is compact JSON."""
+        return {name: _as_text(value) for name, value in self.attributes.items()}
+
 
 def decode(body: bytes) -> JSON:
     """Return the JSON value of a body; raises BadRequest where it is none."""
@@ -75,18 +87,22 @@ def decode(body: bytes) -> JSON:
     return value
 
 
-def parse(value: JSON, *, max_attribute_bytes: int) -> SessionRequest:
-    """Return the request that this JSON value is; raises InvalidRequest with all that is wrong with it."""
+def parse(value: JSON, *, max_attribute_bytes: int, platform: SessionSettings | None = None) -> SessionRequest:
+    """Return the request that this JSON value is; raises InvalidRequest with all that is wrong with it.
+
+    With `platform` it is one for the real platform, which has more fields and these limits.
+    """
     if not isinstance(value, dict):
         raise InvalidRequest(["The request must be a JSON object with to, from and type."])
     faults = [
-        *_faults_of_names(value),
+        *_faults_of_names(value, _FIELDS if platform is None else (*_FIELDS, *_PLATFORM_FIELDS)),
         *_faults_of_to(value.get("to")),
         *_faults_of_party("from", value.get("from")),
         *_faults_of_text("type", value.get("type"), _LONGEST_WORD, is_required=True),
         *_faults_of_attributes(value.get("attributes"), max_attribute_bytes),
         *_faults_of_text("message", value.get("message"), _LONGEST_MESSAGE, is_required=False),
         *_faults_of_turns(value.get("turns", 1)),
+        *(() if platform is None else _faults_of_platform(value, platform)),
     ]
     if faults:
         raise InvalidRequest(faults)
@@ -100,16 +116,17 @@ def parse(value: JSON, *, max_attribute_bytes: int) -> SessionRequest:
                 attributes=attributes if isinstance(attributes, dict) else {},
                 message=message if isinstance(message, str) else None,
                 turns=turns if isinstance(turns, int) else 1,
+                **{name: text for name in _PLATFORM_FIELDS if isinstance(text := value.get(name), str) and text},
             )
     raise InvalidRequest(["The request must be a JSON object with to, from and type."])
 
 
-def _faults_of_names(value: Mapping[str, JSON]) -> Iterator[str]:
+def _faults_of_names(value: Mapping[str, JSON], known: tuple[str, ...]) -> Iterator[str]:
     if "routing" in value:
         yield "routing is decided by the thresholds of [sessions]: leave it out."
-    unknown = sum(name not in _FIELDS and name != "routing" for name in value)
+    unknown = sum(name not in known and name != "routing" for name in value)
     if unknown:
-        yield f"{unknown} of the fields are not known here: the known ones are {', '.join(_FIELDS)}."
+        yield f"{unknown} of the fields are not known here: the known ones are {', '.join(known)}."
 
 
 def _faults_of_to(to: JSON) -> Iterator[str]:
@@ -167,6 +184,31 @@ def _faults_of_attributes(attributes: JSON, limit: int) -> Iterator[str]:
 def _faults_of_turns(turns: JSON) -> Iterator[str]:
     if not isinstance(turns, int) or isinstance(turns, bool) or not 0 <= turns <= _MOST_TURNS:
         yield "turns must be a whole number that is not negative."
+
+
+def _faults_of_platform(value: Mapping[str, JSON], limits: SessionSettings) -> Iterator[str]:
+    for name in _PLATFORM_FIELDS:
+        yield from _faults_of_text(name, value.get(name), _LONGEST_WORD, is_required=False)
+    if value.get("participant_id") and not value.get("conversation_id"):
+        yield "participant_id is given without a conversation_id: give both, or neither."
+    attributes = value.get("attributes")
+    if not isinstance(attributes, dict):
+        return
+    if len(attributes) > limits.max_attributes:
+        yield f"attributes has {len(attributes)} of them, and a bot flow accepts at most {limits.max_attributes}."
+    try:
+        long = sum(len(_as_text(one)) > limits.max_attribute_characters for one in attributes.values())
+    except ValueError:
+        return  # Told already, of the whole.
+    if long:
+        yield (
+            f"attributes has {long} values of more than {limits.max_attribute_characters} characters, which a bot flow "
+            "does not accept: shorten them."
+        )
+
+
+def _as_text(value: JSON) -> str:
+    return value if isinstance(value, str) else encode(value).decode()
 
 
 def _party(party: JSON) -> Party:

@@ -76,6 +76,24 @@ class Database:
                     connection.execute(_POSTGRESQL_WRITE)
                 yield connection
 
+    def reading(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what this work returns in a transaction of `read`, run where it stalls nobody else."""
+
+        def run() -> Result:
+            with self.read() as connection:
+                return work(connection)
+
+        return self.run(run)
+
+    def writing(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what this work returns in a transaction of `write`, run where it stalls nobody else."""
+
+        def run() -> Result:
+            with self.write() as connection:
+                return work(connection)
+
+        return self.run(run)
+
     def run(self, work: Callable[[], Result]) -> Result:
         """Run database work where it stalls nobody else: under gevent, SQLite's goes to the hub's thread pool."""
         return work() if self._native is None else self._native.run(work)

@@ -1,12 +1,13 @@
 """The virtual-agent sessions that we were asked to start: remembered before the start, settled after it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, select, text, update
 
+from crm_sync.errors import Conflict
 from crm_sync.store import bulk
 from crm_sync.store.tables import AgentSessionRow, ClosureRow, EventRow
 
@@ -25,7 +26,11 @@ _LOCK = text("SELECT pg_advisory_xact_lock(7161921)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One session. `reason` says why it was escalated, refused, or not started; `is_fresh` that it may yet start."""
+    """One session. `reason` says why it was escalated, refused, or not started; `is_fresh` that it may yet start.
+
+    From `bot_session_id` on it is about a bot that leads the session turn by turn. Its `bot_state` is `waiting` for the
+    customer, `taking` a turn, `lost` (the answer to a turn was), `people` (needed, not reached yet) or `over`.
+    """
 
     id: str
     idempotency_key: str | None
@@ -44,6 +49,14 @@ class Session:
     requested_at: datetime
     started_at: datetime | None
     is_fresh: bool
+    bot_session_id: str | None = None
+    bot_state: str | None = None
+    turn_id: str | None = None
+    turn_at: datetime | None = None
+    handover: Mapping[str, Any] | None = field(default=None, repr=False)
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    resolution: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,23 +88,29 @@ def create(
     customer_id: str,
     media_type: str,
     turns: int,
+    conversation_id: str | None = None,
 ) -> Created:
-    """Remember a session that is about to start, unless one with this key is known: then return that one."""
+    """Remember a session that is about to start, unless one with this key is known: then return that one.
+
+    Raises Conflict when the live conversation that it is for has another session.
+    """
     if connection.dialect.name == "postgresql":
         # One after the other, so that of two sessions exactly one is ahead. SQLite's writers wait anyhow.
         connection.execute(_LOCK)
     inserted = connection.execute(
         text(
             "INSERT INTO agent_sessions (id, idempotency_key, state, bot_id, customer_id, media_type, turns, escalated,"
-            f" requested_at) VALUES (:id, :key, 'starting', :bot, :customer, :type, :turns, false,"
-            f" {bulk.now_sql(connection)}) ON CONFLICT (idempotency_key) DO NOTHING RETURNING id"
+            f" conversation_id, requested_at) VALUES (:id, :key, 'starting', :bot, :customer, :type, :turns, false,"
+            f" :conversation, {bulk.now_sql(connection)}) ON CONFLICT DO NOTHING RETURNING id"
         ),
         {"id": session_id, "key": idempotency_key, "bot": bot_id, "customer": customer_id, "type": media_type,
-         "turns": turns},
+         "turns": turns, "conversation": conversation_id},
     ).first()  # fmt: skip
     if inserted is None:
         known = _SESSIONS.c.idempotency_key == idempotency_key
-        first = connection.execute(_select(connection).where(known)).one()
+        first = None if idempotency_key is None else connection.execute(_select(connection).where(known)).first()
+        if first is None:
+            raise Conflict("This conversation_id has a session already: follow that one, or leave conversation_id out.")
         return Created(session=_session(first), is_new=False)
     found = connection.execute(_select(connection).where(_SESSIONS.c.id == session_id)).one()
     ahead = select(_SESSIONS.c.id).where(
@@ -101,6 +120,23 @@ def create(
         _is_fresh(connection),
     )
     return Created(session=_session(found), is_new=True, ahead=tuple(connection.scalars(ahead)))
+
+
+def led_by(connection: Connection, bot_id: str, *, idle_seconds: int) -> set[str]:
+    """Return the bot's sessions that were started, or may have been, and have not ended or been idle for so long."""
+    c = _SESSIONS.c
+    oldest = literal_column(bulk.later_sql(connection, -idle_seconds), type_=c.requested_at.type)
+    return set(
+        connection.scalars(
+            select(c.id).where(
+                c.bot_id == bot_id,
+                c.state.in_(("started", "uncertain")),
+                c.escalated.is_(False),
+                c.ended_at.is_(None),
+                func.coalesce(c.turn_at, c.requested_at) > oldest,
+            )
+        )
+    )
 
 
 def find(connection: Connection, session_id: str) -> Session | None:
@@ -134,7 +170,7 @@ def route(
     )
 
 
-def started(connection: Connection, session_id: str, conversation_id: str) -> Session:
+def started(connection: Connection, session_id: str, conversation_id: str | None) -> Session:
     """Settle a session as started, and return it. What was settled for good stays as it is."""
     values = {"state": "started", "conversation_id": conversation_id, "started_at": text(bulk.now_sql(connection))}
     return _settle(connection, session_id, values)
@@ -142,7 +178,15 @@ def started(connection: Connection, session_id: str, conversation_id: str) -> Se
 
 def not_started(connection: Connection, session_id: str, *, state: str, reason: str) -> Session:
     """Settle a session as refused, failed or uncertain, and return it. What was settled for good stays as it is."""
-    return _settle(connection, session_id, {"state": state, "reason": reason})
+    values = {"state": state, "reason": reason, "bot_state": None, "handover": None}
+    # A live conversation may be asked for again once it is known that this session has nothing to do with it.
+    return _settle(connection, session_id, values | ({} if state == "uncertain" else {"conversation_id": None}))
+
+
+def lock(connection: Connection, session_id: str) -> Session | None:
+    """Return a session that nobody else changes before this transaction ends, or None for an unknown id."""
+    row = connection.execute(_select(connection).where(_SESSIONS.c.id == session_id).with_for_update()).first()
+    return None if row is None else _session(row)
 
 
 def ending(connection: Connection, conversation_id: str) -> Ending | None:

@@ -306,6 +306,15 @@ class AgentSessionRow(Base):
     conversation_id: Mapped[str | None] = mapped_column(_id_text(), unique=True)
     requested_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
+    # Only where a bot leads the session turn by turn. `handover` is what people need, kept until the bot has finished.
+    bot_session_id: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    bot_state: Mapped[str | None] = mapped_column(String(16))
+    turn_id: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    turn_at: Mapped[datetime | None]
+    handover: Mapped[dict[str, Any] | None]
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[str | None] = mapped_column(String(WORD_LENGTH))
+    resolution: Mapped[str | None] = mapped_column(String(16))
 
 
 class TokenRow(Base):

@@ -1,18 +1,20 @@
-"""The API's virtual-agent sessions: start one, and follow it to its closure.
+"""The API's virtual-agent sessions: start one, say something to its bot, and follow it to its closure.
 
-Both calls answer with a session as `initiate.describe` tells it. What was not started has its sentence in `error`:
-409 refused or still being started, 502 and 503 failed at Genesys Cloud, 504 when nobody knows. A request that is not
-valid is answered 400 with `error` and all `faults`, and leaves no session.
+All calls answer with a session as `follow.describe` tells it; where a bot leads it turn by turn, with its `prompts` and
+`next_action` too. What was not done has its sentence in `error`: 409 refused or not possible now, 502 and 503 failed at
+Genesys Cloud, 504 when nobody knows. A request that is not valid is answered 400 with `error` and all `faults`, and
+leaves no session.
 """
 
 from collections.abc import Mapping
 
 from flask import Blueprint, Response, jsonify, request
 
-from crm_sync import clock, initiate, receive, services
+from crm_sync import clock, converse, follow, initiate, receive, services
 from crm_sync.closure import JSON
-from crm_sync.errors import Kind, NotFound
-from crm_sync.genesys.session_request import InvalidRequest
+from crm_sync.converse import Said
+from crm_sync.errors import BadRequest, Fault, Kind, NotFound
+from crm_sync.genesys.session_request import InvalidRequest, decode
 from crm_sync.initiate import Outcome
 from crm_sync.web.auth import require
 
@@ -40,22 +42,56 @@ def start() -> tuple[Response, int]:
 @require("reader")
 def show(session_id: str) -> Response:
     """Return a session with what has become of its conversation."""
-    if not session_id.isprintable():
-        raise NotFound("There is no session with this id.")
-    return jsonify(initiate.show(services.current(), session_id))
+    return jsonify(follow.show(services.current(), _known(session_id)))
+
+
+@blueprint.post("/<session_id>/turns")
+@require("operator")
+def say(session_id: str) -> tuple[Response, int]:
+    """Tell the bot of a session the `text` in the body, and return what it says and does next."""
+    current = services.current()
+    body = decode(receive.read_body(current.settings.receive.max_body_bytes))
+    text = body.get("text") if isinstance(body, dict) and body.keys() == {"text"} else None
+    if not isinstance(text, str):
+        raise BadRequest('The body must be a JSON object with a text and nothing else, such as {"text": "Hello"}.')
+    said = converse.say(current, _known(session_id), text)
+    told = follow.describe(said.session) | _spoken(said)
+    if said.error is None:
+        return jsonify(told), 200
+    answer = jsonify(told | {"error": said.error})
+    if said.fault is None:
+        return answer, 409
+    return answer, 504 if said.fault.kind is Kind.AMBIGUOUS else _status_of(said.fault, answer)
 
 
 def _answer(outcome: Outcome) -> tuple[Response, int]:
     session, fault = outcome.session, outcome.fault
-    told: dict[str, JSON] = initiate.describe(session)
+    told: dict[str, JSON] = follow.describe(session)
+    told |= {} if outcome.said is None else _spoken(outcome.said)
     status = _STATUSES[session.state]
     if session.state == "started":
         status = 201 if outcome.is_new else 200
     else:
         told["error"] = session.reason or _STILL_STARTING
-    passing = session.state == "failed" and fault is not None and fault.kind in _PASSING
     answer = jsonify(told)
     answer.headers["Location"] = f"{blueprint.url_prefix}/{session.id}"
-    if passing and fault is not None and fault.retry_at is not None:
+    return answer, _status_of(fault, answer) if session.state == "failed" and fault is not None else status
+
+
+def _spoken(said: Said) -> dict[str, JSON]:
+    return {"prompts": list(said.prompts), "next_action": said.next_action}
+
+
+def _status_of(fault: Fault, answer: Response) -> int:
+    """Return the status for what Genesys Cloud did not do, and tell in the answer when to try again."""
+    if fault.kind not in _PASSING:
+        return 502
+    if fault.retry_at is not None:
         answer.headers["Retry-After"] = str(max(1, round((fault.retry_at - clock.now()).total_seconds())))
-    return answer, 503 if passing else status
+    return 503
+
+
+def _known(session_id: str) -> str:
+    if not session_id.isprintable():
+        raise NotFound("There is no session with this id.")
+    return session_id

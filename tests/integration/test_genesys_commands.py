@@ -13,6 +13,7 @@ import pytest
 from crm_sync.sandbox.server import serve
 from crm_sync.sandbox.signing import hub_signature
 from crm_sync.sandbox.triggers import Trigger
+from tests.integration import bots
 from tests.integration.pretend import PUBLIC_URL, SECRET, PretendGenesys, pretend_genesys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -77,6 +78,38 @@ def test_what_is_not_started_is_told_with_exit_code_1(run: Run, genesys: Pretend
     assert refused.stdout == ""
     assert "conversations:write" in refused.stderr.splitlines()[-1]
     assert run("session", "show", "no-such-id").returncode == 1
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+def test_a_session_with_a_bot_is_led_turn_by_turn(run: Run, genesys: PretendGenesys, tmp_path: Path) -> None:
+    (tmp_path / "crm-sync.toml").write_text(f'[sessions]\nhuman_queue_id = "{bots.SUPPORT}"\n')
+    platform = {"GENESYS_REGISTRATION": "none"}
+    request = json.dumps(bots.body(callback_number=bots.NUMBER))
+    told = json.loads(run("session", "start", "-", "--json", stdin=request, **platform).stdout)
+    assert told["next_action"] == "WaitForInput"
+
+    asked = run("session", "say", told["id"], "Where is my parcel?", **platform)
+    assert (asked.returncode, asked.stdout[:2]) == (0, "> "), asked.stderr
+    handed = run("session", "say", told["id"], "a human, please", **platform)
+    assert handed.returncode == 0 and "People go on in conversation" in handed.stdout
+    over = run("session", "say", told["id"], "hello?", **platform)
+    assert (over.returncode, over.stdout) == (1, "")
+    assert over.stderr.endswith(".\n")
+
+
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
+def test_on_the_platform_what_is_refused_is_told_with_exit_code_1(run: Run, genesys: PretendGenesys) -> None:
+    attributes = {f"n{number}": "🙂" * 256 for number in range(41)}
+    for change, word in (
+        ({"attributes": attributes}, "40960"),
+        ({"to": []}, "to is missing"),
+        ({"turns": 11}, "queue"),
+    ):
+        refused = run("session", "start", "-", stdin=json.dumps(bots.body(**change)), GENESYS_REGISTRATION="none")
+
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert word in refused.stderr
+    assert genesys.control.bot_sessions() == []
 
 
 def test_the_webhook_is_registered_shown_and_removed(run: Run, genesys: PretendGenesys) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic_core import to_json
 from sqlalchemy import text
 
-from crm_sync import clock, initiate
+from crm_sync import clock, follow, initiate
 from crm_sync.errors import BadRequest, Conflict, NotFound, Unavailable
 from crm_sync.genesys import events
 from crm_sync.services import Services
@@ -254,18 +254,18 @@ def test_a_key_that_cannot_be_kept_is_refused(services: Services, key: str) -> N
 
 def test_a_session_is_followed_to_its_closure(services: Services, genesys: PretendGenesys) -> None:
     session = _start(services)
-    assert initiate.show(services, session.id)["closure"] is None
+    assert follow.show(services, session.id)["closure"] is None
 
     ended = genesys.control.end(session.conversation_id or "", "resolved", post=False)
     received_at = clock.now()
     context = events.Context(source="webhook", received_at=received_at, organization_id=None)
     services.intake.record(events.parse(to_json(ended), context)[0])
 
-    closure: Any = initiate.show(services, session.id)["closure"]
+    closure: Any = follow.show(services, session.id)["closure"]
     assert (closure["closed"], closure["resolution"], closure["ended_at"]) == (True, "resolved", ended["endTime"])
     assert 0 <= closure["termination_latency_ms"] < 10_000
     with pytest.raises(NotFound):
-        initiate.show(services, "no-such-session")
+        follow.show(services, "no-such-session")
 
 
 def _body(**change: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from crm_sync.app import create_app
 from crm_sync.services import Services
 from crm_sync.store import tokens
+from tests.integration import bots
 from tests.integration.pretend import PretendGenesys, pretend_genesys, process
 
 PATH = "/api/v1/sessions"
@@ -137,3 +138,74 @@ def test_what_genesys_does_not_do_is_told_apart(
     assert told["id"] and (state == "started" or told["error"].endswith("."))
     if status == 503:
         assert 50 <= int(answer.headers["Retry-After"]) <= 60
+
+
+@pytest.fixture
+def platform(migrated_url: str, genesys: PretendGenesys) -> Iterator[Callable[..., Any]]:
+    """Ask, as an operator, a service that speaks the real platform's dialect."""
+    with process(migrated_url, genesys.url, registration="none", sessions=bots.limits()) as made:
+        with made.database.write() as connection:
+            headers = {"Authorization": f"Bearer {tokens.create(connection, name='test', role='operator')}"}
+        asker = create_app(made).test_client()
+        yield lambda path=PATH, **asked: asker.post(path, json=asked, headers=headers)
+
+
+def test_a_session_with_a_bot_is_answered_with_its_prompts_and_led_turn_by_turn(platform: Post) -> None:
+    begun = platform(**bots.body(message="Where is my parcel?", callback_number=bots.NUMBER))
+    assert begun.status_code == 201
+    told = begun.get_json()
+    assert (told["conversation_id"], told["next_action"], len(told["prompts"])) == (None, "WaitForInput", 2)
+
+    turns = f"{begun.headers['Location']}/turns"
+    asked = platform(turns, text="It is blue")
+    assert (asked.status_code, asked.get_json()["next_action"]) == (200, "WaitForInput")
+    handed = platform(turns, text="I want a human")
+    assert handed.status_code == 200
+    assert handed.get_json()["escalation"] == {"queue_id": bots.SUPPORT}
+    assert handed.get_json()["bot"]["end_reason"] == "AgentRequestedByUser"
+    over = platform(turns, text="hello?")
+    assert over.status_code == 409 and over.get_json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ({"status": 403}, 502),
+        ({"status": 429, "retry_after": 60}, 503),
+        ({"status": 504}, 504),
+        ({"lose_answer": True}, 504),
+    ],
+)
+def test_a_turn_that_is_not_answered_is_told_apart(
+    platform: Post, genesys: PretendGenesys, fault: dict[str, Any], status: int
+) -> None:
+    turns = f"{platform(**bots.body()).headers['Location']}/turns"
+    genesys.control.add_fault(path=bots.TURNS, **fault)
+
+    answer = platform(turns, text="hello")
+
+    assert answer.status_code == status
+    assert answer.get_json()["error"].endswith(".")
+    if status == 503:
+        assert 50 <= int(answer.headers["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize("asked", [{}, {"text": 7}, {"text": " "}, {"text": "hello", "more": 1}])
+def test_a_turn_without_a_text_is_refused(platform: Post, asked: dict[str, Any]) -> None:
+    turns = f"{platform(**bots.body()).headers['Location']}/turns"
+
+    assert platform(turns, **asked).status_code == 400
+
+
+def test_on_the_platform_what_is_refused_has_the_status_of_the_tutorial(platform: Post) -> None:
+    too_large = platform(**bots.body(attributes={f"n{number}": "🙂" * 256 for number in range(41)}))
+    assert too_large.status_code == 400 and "40960" in too_large.get_json()["error"]
+    assert platform(**bots.body(to=[])).status_code == 400
+    needs_people = platform(**bots.body(message="hmm"))
+    assert needs_people.status_code == 409 and "callback_number" in needs_people.get_json()["error"]
+    statuses = [platform(**bots.body()).status_code for _ in range(6)]
+    assert statuses == [201] * 5 + [409]
+
+
+def test_nobody_but_an_operator_says_something(client: FlaskClient) -> None:
+    assert client.post(f"{PATH}/any/turns", json={"text": "hello"}).status_code == 401

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from crm_sync.clock import UTC
-from crm_sync.genesys.evaluation import Evaluation
-from crm_sync.initiate import crossed, describe
+from crm_sync.follow import describe
+from crm_sync.genesys.evaluation import Evaluation, crossed
 from crm_sync.settings import SessionSettings
 from crm_sync.store.sessions import Ending, Session
 

@@ -64,6 +64,7 @@ def test_every_fault_is_told_at_once_with_its_source(tmp_path: Path) -> None:
         ),
         ('[sessions]\nhuman_queue_id = ""', "crm-sync.toml [sessions] human_queue_id must not be empty;"),
         ("[worker]\nlease_seconds = 20", "crm-sync.toml [worker] lets a push outlive its lease;"),
+        ('[sessions]\nnlu_domain_id = "d"', "crm-sync.toml [sessions] names a domain or a version alone;"),
         (
             "[receive]\ncommit_deadline_seconds = 16",
             "crm-sync.toml [receive] commit_deadline_seconds must be less than",

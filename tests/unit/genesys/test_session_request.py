@@ -8,6 +8,7 @@ from pydantic_core import from_json, to_json
 from crm_sync.errors import BadRequest
 from crm_sync.genesys import session_request
 from crm_sync.genesys.session_request import InvalidRequest
+from crm_sync.settings_sessions import SessionSettings
 
 LIMIT = 40_960
 GOOD: dict[str, Any] = {
@@ -113,6 +114,52 @@ def test_a_number_beyond_json_is_refused_from_the_wire_too() -> None:
     assert len(_faults(value)) == 1
 
 
+def test_on_the_platform_exactly_the_limit_passes_and_one_byte_more_is_refused_with_the_limit() -> None:
+    attributes = {f"n{number:02}": "🙂" * 204 for number in range(49)}
+    session_id = "0" * 36
+    room = LIMIT - len(to_json({**attributes, "pad": "", "crmSyncSessionId": session_id}))
+    pad = "🙂" * (room // 4) + "x" * (room % 4)
+
+    request = _parse_for_platform({**GOOD, "attributes": {**attributes, "pad": pad}})
+    assert len(to_json({**request.texts(), "crmSyncSessionId": session_id})) == LIMIT
+    (fault,) = _platform_faults({**GOOD, "attributes": {**attributes, "pad": pad + "x"}})
+    assert "40961 bytes" in fault and "limit is 40960" in fault
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"attributes": {f"n{number}": 1 for number in range(51)}}, "at most 50"),
+        ({"attributes": {"a": "x" * 257, "b": "x" * 256}}, "1 values of more than 256 characters"),
+        ({"attributes": {"a": ["x" * 253]}}, "256 characters"),
+        ({"attributes": {"n": float("inf")}}, "number that is too large"),
+        ({"participant_id": "p-1"}, "without a conversation_id"),
+        ({"callback_number": 7}, "callback_number must be a text"),
+        ({"conversation_id": "x" * 201}, "conversation_id has 201 characters"),
+        ({"metadata": {}}, "callback_number, conversation_id, participant_id"),
+    ],
+)
+def test_each_fault_of_the_platform_is_told_in_one_sentence(change: dict[str, Any], word: str) -> None:
+    (fault,) = _platform_faults(GOOD | change)
+
+    assert word in fault and fault.endswith(".")
+
+
+def test_on_the_platform_attributes_are_texts() -> None:
+    attributes = {"text": "é", "number": 1.5, "none": None, "list": [1, {"a": True}]}
+
+    request = _parse_for_platform(GOOD | {"attributes": attributes, "callback_number": "+13175550100"})
+
+    assert request.texts() == {"text": "é", "number": "1.5", "none": "null", "list": '[1,{"a":true}]'}
+    assert request.callback_number == "+13175550100" and "3175550100" not in repr(request)
+
+
+def test_the_tutorial_knows_no_callbacks() -> None:
+    (fault,) = _faults(GOOD | {"callback_number": "+13175550100"})
+
+    assert "1 of the fields" in fault
+
+
 def test_no_repr_shows_what_the_customer_said() -> None:
     assert "cancel" not in repr(_parse(GOOD)) and "ORD-998877" not in repr(_parse(GOOD))
 
@@ -121,6 +168,16 @@ def _parse(value: Any) -> session_request.SessionRequest:
     return session_request.parse(
         from_json(to_json(value)) if isinstance(value, dict) else value, max_attribute_bytes=LIMIT
     )
+
+
+def _parse_for_platform(value: Any) -> session_request.SessionRequest:
+    return session_request.parse(value, max_attribute_bytes=LIMIT, platform=SessionSettings())
+
+
+def _platform_faults(value: Any) -> tuple[str, ...]:
+    with pytest.raises(InvalidRequest) as invalid:
+        _parse_for_platform(value)
+    return invalid.value.faults
 
 
 def _faults(value: Any) -> tuple[str, ...]:

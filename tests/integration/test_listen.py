@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crm_sync import clock, follow
+from crm_sync import clock, listen
 from crm_sync.genesys import notifications
 from crm_sync.sandbox.conversation_objects import object_of
 from crm_sync.sandbox.detail_events import events_of
@@ -31,9 +31,9 @@ def genesys() -> Iterator[PretendGenesys]:
 
 @pytest.fixture
 def services(migrated_url: str, genesys: PretendGenesys, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setattr(follow, "RENEW_SECONDS", 0.1)
-    monkeypatch.setattr(follow, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(follow, "LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(listen, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(listen, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(listen, "LONGEST_WAIT_SECONDS", 0.05)
     wanted: dict[str, Any] = {
         "notifications": NotificationSettings(enabled=True, queues=(QUEUE,)),
         "reconcile": ReconcileSettings(lag_minutes=1),
@@ -43,15 +43,15 @@ def services(migrated_url: str, genesys: PretendGenesys, monkeypatch: pytest.Mon
 
 
 @contextmanager
-def following(services: Services) -> Iterator[follow.Following]:
+def following(services: Services) -> Iterator[listen.Following]:
     """Follow in a thread, as the worker does."""
     stop = threading.Event()
     assert services.genesys is not None
     arguments = (services.settings, services.database, services.genesys, stop)
-    thread = threading.Thread(target=follow.run_when_due, args=arguments)
+    thread = threading.Thread(target=listen.run_when_due, args=arguments)
     thread.start()
     try:
-        yield follow.Following(
+        yield listen.Following(
             settings=services.settings, database=services.database, client=services.genesys, stop=stop
         )
     finally:
@@ -154,13 +154,13 @@ def test_only_one_process_listens(services: Services, genesys: PretendGenesys) -
 def test_a_gap_is_asked_for_once_analytics_can_know_it(services: Services, genesys: PretendGenesys) -> None:
     conversation = play(genesys)
     assert services.genesys is not None
-    made = follow.Following(
+    made = listen.Following(
         settings=services.settings, database=services.database, client=services.genesys, stop=threading.Event()
     )
     now = clock.now()
     made.gaps = [
-        follow.Window(since=now - timedelta(hours=4), until=now - timedelta(minutes=2)),
-        follow.Window(since=now - timedelta(minutes=2), until=now),
+        listen.Window(since=now - timedelta(hours=4), until=now - timedelta(minutes=2)),
+        listen.Window(since=now - timedelta(minutes=2), until=now),
     ]
 
     made._fill_gaps()
