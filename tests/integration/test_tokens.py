@@ -21,7 +21,10 @@ MATRIX: dict[tuple[str, str], str | None] = {
     ("GET", "/readyz"): OPEN,
     ("GET", "/api/v1/closures"): "reader",
     ("GET", "/api/v1/closures/<conversation_id>"): "reader",
+    ("GET", "/api/v1/closures/<conversation_id>/audit"): "reader",
+    ("GET", "/api/v1/reports/resolution"): "reader",
     ("POST", "/api/v1/sessions"): "operator",
+    ("POST", "/api/v1/sessions/<session_id>/turns"): "operator",
     ("GET", "/api/v1/sessions/<session_id>"): "reader",
 }
 """What each route needs. A new route is declared here, or the test fails."""
