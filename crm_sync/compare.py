@@ -8,7 +8,7 @@ from crm_sync.closure import JSON
 from crm_sync.errors import SetupError
 from crm_sync.genesys import analytics, records
 from crm_sync.genesys.analytics import Window
-from crm_sync.genesys.client import GenesysClient
+from crm_sync.genesys.client import GenesysClient, required
 from crm_sync.settings import ReconcileSettings
 from crm_sync.store import reports
 from crm_sync.store.engine import Database
@@ -46,9 +46,7 @@ def with_analytics(
 
     Raises SetupError without credentials, or for a window that lies wholly behind that; AdapterFailure.
     """
-    if client is None:
-        raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
-    now = clock.now()
+    client, now = required(client), clock.now()
     until = min(window.until, now - timedelta(minutes=settings.lag_minutes))
     if window.since >= until:
         raise SetupError(f"Analytics needs {settings.lag_minutes} minutes to note an end: check an earlier window.")

@@ -4,10 +4,8 @@ Never in the way of a request: one process of all does it, now and then, in a th
 """
 
 import json
-import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
@@ -23,9 +21,7 @@ from crm_sync.store.inbox import Inbox
 
 SOURCE = "enrich"
 LOOK_SECONDS = 60.0
-LEASE_SECONDS = 300.0
-"""Longer than the calls of one look can take."""
-
+LEASE_SECONDS = 30.0
 NAMES_SECONDS = 6 * 3600.0
 
 _NAME = "enrich"
@@ -99,12 +95,6 @@ def fetch_records(settings: Settings, database: Database, client: GenesysClient)
 
 def _alone(database: Database, work: Callable[[], object]) -> None:
     """Do this unless another process is at it."""
-    holder = secrets.token_hex(16)
-    with database.write() as connection:
-        if not leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS):
-            return
-    try:
-        work()
-    finally:
-        with suppress(Unavailable), database.write() as connection:
-            leases.release(connection, _NAME, holder=holder)
+    with leases.held(database, _NAME, seconds=LEASE_SECONDS, beats=True) as lease:
+        if lease is not None:
+            work()

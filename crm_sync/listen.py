@@ -3,10 +3,7 @@
 It follows the sessions that we started and the queues of the settings. One process of all does it.
 """
 
-import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 SOURCE = "notifications"
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
-"""How often the lease is extended, and the topics are compared with the sessions that there are."""
+"""How often we make sure of the lease, and compare the topics with the sessions that there are."""
 
 CHANNEL_HOURS = 20
 FIRST_WAIT_SECONDS = 1.0
@@ -53,9 +50,9 @@ def run_when_due(settings: Settings, database: Database, client: GenesysClient, 
     while not stop.is_set():
         began_at = clock.monotonic()
         try:
-            with _lease(database) as keep:
-                if keep is not None:
-                    following.listen(keep)
+            with leases.held(database, _NAME, seconds=LEASE_SECONDS, beats=True) as lease:
+                if lease is not None:
+                    following.listen(lease)
         except SetupError as error:
             log.error("notifications_impossible", error=str(error))
             return
@@ -81,8 +78,9 @@ class Following:
     heard_at: datetime | None = None
     gaps: list[Window] = field(default_factory=list)
     topics: list[str] = field(default_factory=list)
+    filling: threading.Thread | None = None
 
-    def listen(self, keep: Callable[[], bool]) -> None:
+    def listen(self, lease: leases.Lease) -> None:
         """Connect a channel and take in what it says, until it ends, another process has the lease, or we stop."""
         channel = notifications.create(self.client)
         ends_at = clock.now() + timedelta(hours=CHANNEL_HOURS)
@@ -105,14 +103,14 @@ class Following:
                     return
                 if clock.monotonic() - renewed_at > RENEW_SECONDS:
                     renewed_at = clock.monotonic()
-                    if not keep():
+                    if not lease.extend():
                         return
                     self._tend(connection, channel)
 
     def _tend(self, connection: "ClientConnection", channel: notifications.Channel) -> None:
         notifications.ping(connection)
         self._subscribe(channel)
-        self._fill_gaps()
+        self.fill_gaps()
 
     def _subscribe(self, channel: notifications.Channel) -> None:
         """Follow what there is to follow now, if that is not what is followed already."""
@@ -147,29 +145,21 @@ class Following:
         self.gaps.append(Window(since=since, until=connected_at + MARGIN))
         self.heard_at = connected_at
 
-    def _fill_gaps(self) -> None:
-        """Ask analytics for the gaps that it must know by now."""
+    def fill_gaps(self) -> None:
+        """Have analytics asked for the gaps that it must know by now; the channel is heard meanwhile."""
         lag = timedelta(minutes=self.settings.reconcile.lag_minutes)
-        for gap in [gap for gap in self.gaps if gap.until + lag <= clock.now()]:
-            with suppress(reconcile.Lost):
+        due = [gap for gap in self.gaps if gap.until + lag <= clock.now()]
+        if due and (self.filling is None or not self.filling.is_alive()):
+            self.filling = threading.Thread(target=self._fill, args=(due,), name="fill-gaps", daemon=True)
+            self.filling.start()
+
+    def _fill(self, due: list[Window]) -> None:
+        try:
+            for gap in due:
                 reconcile.run(self.settings, self.database, self.client, gap, stop=self.stop)
                 self.gaps.remove(gap)
-
-
-@contextmanager
-def _lease(database: Database) -> Iterator[Callable[[], bool] | None]:
-    """Be the one process that listens, and yield what extends that; None where another one is."""
-    holder = secrets.token_hex(16)
-
-    def keep() -> bool:
-        with database.write() as connection:
-            return leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
-
-    with database.write() as connection:
-        is_ours = leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
-    try:
-        yield keep if is_ours else None
-    finally:
-        if is_ours:
-            with suppress(Unavailable), database.write() as connection:
-                leases.release(connection, _NAME, holder=holder)
+        except (AdapterFailure, Unavailable) as error:
+            # It is tried again: a gap is forgotten only when it has been filled.
+            log.warning("gap_waits", reason=str(error))
+        except Exception:
+            log.exception("gap_broke")

@@ -5,10 +5,8 @@ on. So whoever dies loses the page that he had in hand, and asks for that one ag
 """
 
 import json
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,10 +16,10 @@ from sqlalchemy import Connection
 
 from crm_sync import clock
 from crm_sync.closure import JSON, Event, EventStatus
-from crm_sync.errors import AdapterFailure, Kind, SetupError, Unavailable
+from crm_sync.errors import AdapterFailure, Kind, Unavailable
 from crm_sync.genesys import analytics, events
 from crm_sync.genesys.analytics import Method, Page, Window
-from crm_sync.genesys.client import GenesysClient
+from crm_sync.genesys.client import GenesysClient, required
 from crm_sync.settings import ReconcileSettings, Settings
 from crm_sync.store import leases, reconciliations
 from crm_sync.store.engine import Database
@@ -69,12 +67,15 @@ def run(
     SetupError without credentials, Lost while another process is at it (for longer than `wait_seconds`: one that died
     is at it until its lease ends), AdapterFailure for trouble that needs a person.
     """
-    if client is None:
-        raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
-    stop = stop or threading.Event()
-    with _lease(database, stop, wait_seconds) as hold:
+    client, stop = required(client), stop or threading.Event()
+    held = leases.held(
+        database, _NAME, seconds=LEASE_SECONDS, beats=True, wait_seconds=wait_seconds, stop=stop
+    )  # A page may wait for minutes until its turn comes.
+    with held as lease:
+        if lease is None:
+            raise Lost("Another process is reconciling: try again when it has ended.")
         made = _Reconciliation(
-            settings=settings, database=database, client=client, hold=hold, progress=progress, stop=stop
+            settings=settings, database=database, client=client, lease=lease, progress=progress, stop=stop
         )
         unfinished = made.unfinished()
         if unfinished is not None:
@@ -109,9 +110,14 @@ class _Reconciliation:
     settings: Settings
     database: Database
     client: GenesysClient
-    hold: Callable[[Connection], None]
+    lease: leases.Lease
     progress: Callable[[Run], None]
     stop: threading.Event
+
+    def hold(self, connection: Connection) -> None:
+        """Make sure, within a transaction, that we are still the one who reconciles."""
+        if not self.lease.extend_in(connection):
+            raise Lost("The reconciliation took too long and was left to another process.")
 
     def unfinished(self) -> Run | None:
         with self.database.read() as connection:
@@ -147,7 +153,7 @@ class _Reconciliation:
                 self.progress(current)
         with self.database.write() as connection:
             self.hold(connection)
-            ended = reconciliations.end(connection, current.id, state="done")
+            ended = reconciliations.end(connection, current.id)
         log.info(
             "reconciliation_ended", run_id=ended.id, conversations=ended.conversations, missed=ended.missed,
             different=ended.different, unreadable=ended.unreadable,
@@ -294,40 +300,3 @@ def _is_due(database: Database, every_seconds: float, *, looked_for: float) -> b
     with database.read() as connection:
         due = reconciliations.is_due(connection, every_seconds=every_seconds)
     return looked_for >= every_seconds if due is None else due
-
-
-@contextmanager
-def _lease(database: Database, stop: threading.Event, wait_seconds: float) -> Iterator[Callable[[Connection], None]]:
-    """Be the one process that reconciles; yields what makes sure of it within a transaction.
-
-    A thread extends the lease meanwhile, for a page may wait for minutes until its turn comes.
-    """
-    holder, is_over = secrets.token_hex(16), threading.Event()
-
-    def hold(connection: Connection) -> None:
-        if not leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS):
-            raise Lost("The reconciliation took too long and was left to another process.")
-
-    def beat() -> None:
-        while not is_over.wait(LEASE_SECONDS / 4):
-            with suppress(Unavailable), database.write() as connection:
-                leases.extend(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)
-
-    give_up_at = clock.monotonic() + wait_seconds
-    while not _acquire(database, holder):
-        if clock.monotonic() >= give_up_at or stop.wait(0.5):
-            raise Lost("Another process is reconciling: try again when it has ended.")
-    heart = threading.Thread(target=beat, name="reconcile-lease", daemon=True)
-    heart.start()
-    try:
-        yield hold
-    finally:
-        is_over.set()
-        heart.join()
-        with suppress(Unavailable), database.write() as connection:
-            leases.release(connection, _NAME, holder=holder)
-
-
-def _acquire(database: Database, holder: str) -> bool:
-    with database.write() as connection:
-        return leases.acquire(connection, _NAME, holder=holder, seconds=LEASE_SECONDS)

@@ -3,7 +3,6 @@
 import hmac
 import itertools
 import random
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,11 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 import structlog
+from sqlalchemy import Connection
 
 from crm_sync import clock
 from crm_sync.errors import AdapterFailure, CrmSyncError, Kind, SetupError, Unavailable
-from crm_sync.genesys.client import GenesysClient
+from crm_sync.genesys.client import required
 from crm_sync.genesys.triggers import Trigger
 from crm_sync.genesys.webhooks import Webhook
 from crm_sync.register_triggers import TriggerWay
@@ -48,7 +48,7 @@ class RegistrationStatus:
 
 def plan(services: Services) -> Plan:
     """Return what `register` would do; changes nothing, here or there. Raises as `register` does."""
-    client, way = _client(services), _way(services.settings)
+    client, way = required(services.genesys), _way(services.settings)
     return way.plan(client, _find(services))
 
 
@@ -58,7 +58,7 @@ def register(services: Services) -> Plan:
     Raises SetupError when a setting is missing, Unavailable while another process is at it, AdapterFailure when
     Genesys Cloud does not do it.
     """
-    client, way = _client(services), _way(services.settings)
+    client, way = required(services.genesys), _way(services.settings)
     with _lease(services) as keep:
         try:
             done = way.carry_out(client, way.plan(client, _find(services)), keep)
@@ -125,7 +125,7 @@ def status(services: Services) -> RegistrationStatus:
 
 def show(services: Services) -> tuple[RegistrationStatus, Sequence[Webhook] | Sequence[Trigger] | None]:
     """Return the state, and all webhooks or our triggers at Genesys Cloud, None where it has no list."""
-    client, way = _client(services), _way(services.settings)
+    client, way = required(services.genesys), _way(services.settings)
     return status(services), way.listed(client)
 
 
@@ -134,19 +134,13 @@ def remove(services: Services, remote_id: str | None = None) -> list[str]:
 
     Raises NotFound where there is none.
     """
-    client, way = _client(services), _way(services.settings)
+    client, way = required(services.genesys), _way(services.settings)
     with _lease(services):
         removed, is_gone = way.remove(client, _find(services), remote_id)
         if is_gone:
             _forget(services)
     log.info("registration_removed", ids=removed)
     return removed
-
-
-def _client(services: Services) -> GenesysClient:
-    if services.genesys is None:
-        raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
-    return services.genesys
 
 
 def _way(settings: Settings) -> Way:
@@ -164,64 +158,40 @@ def _name(services: Services) -> str:
 @contextmanager
 def _lease(services: Services) -> Iterator[Keep]:
     """Be the one process that registers; yields what to call before a write, to be sure that one still is."""
-    database, name, holder = services.database, _name(services), secrets.token_hex(16)
+    with leases.held(services.database, _name(services), seconds=LEASE_SECONDS) as lease:
+        if lease is None:
+            raise Unavailable("Another process is registering at Genesys Cloud: try again in a minute.")
+        extend = lease.extend
 
-    def acquire() -> bool:
-        with database.write() as connection:
-            return leases.acquire(connection, name, holder=holder, seconds=LEASE_SECONDS)
+        def keep() -> None:
+            if not extend():
+                raise Unavailable("The registration took too long and was left to another process.")
 
-    def extend() -> bool:
-        with database.write() as connection:
-            return leases.extend(connection, name, holder=holder, seconds=LEASE_SECONDS)
-
-    def release() -> None:
-        with database.write() as connection:
-            leases.release(connection, name, holder=holder)
-
-    def keep() -> None:
-        if not database.run(extend):
-            raise Unavailable("The registration took too long and was left to another process.")
-
-    if not database.run(acquire):
-        raise Unavailable("Another process is registering at Genesys Cloud: try again in a minute.")
-    try:
         yield keep
-    finally:
-        with suppress(Unavailable):
-            database.run(release)
 
 
 def _find(services: Services) -> Registration | None:
-    def work() -> Registration | None:
-        with services.database.read() as connection:
-            return registrations.find(connection, _name(services))
-
-    return services.database.run(work)
+    return services.database.reading(lambda connection: registrations.find(connection, _name(services)))
 
 
 def _write_success(services: Services, way: Way, done: Plan) -> None:
     # Only of a webhook the id is asked for later; triggers are found by their names.
     remote_id = done.steps[0].id if len(done.steps) == 1 else None
 
-    def work() -> None:
-        with services.database.write() as connection:
-            known = registrations.find(connection, _name(services))
-            is_known = known is not None and (known.state, known.fingerprint) == ("registered", way.fingerprint)
-            if done.action == "unchanged" and is_known:
-                return
-            registrations.succeed(
-                connection, _name(services), remote_id=remote_id, url=way.url, fingerprint=way.fingerprint
-            )
+    def work(connection: Connection) -> None:
+        known = registrations.find(connection, _name(services))
+        is_known = known is not None and (known.state, known.fingerprint) == ("registered", way.fingerprint)
+        if done.action == "unchanged" and is_known:
+            return
+        registrations.succeed(
+            connection, _name(services), remote_id=remote_id, url=way.url, fingerprint=way.fingerprint
+        )
 
-    services.database.run(work)
+    services.database.writing(work)
 
 
 def _write_failure(services: Services, url: str, error: str) -> None:
-    def work() -> None:
-        with services.database.write() as connection:
-            registrations.fail(connection, _name(services), url=url, error=error)
-
-    services.database.run(work)
+    services.database.writing(lambda connection: registrations.fail(connection, _name(services), url=url, error=error))
 
 
 def _note_impossible(services: Services, error: str) -> None:
@@ -230,8 +200,4 @@ def _note_impossible(services: Services, error: str) -> None:
 
 
 def _forget(services: Services) -> None:
-    def work() -> None:
-        with services.database.write() as connection:
-            registrations.forget(connection, _name(services))
-
-    services.database.run(work)
+    services.database.writing(lambda connection: registrations.forget(connection, _name(services)))

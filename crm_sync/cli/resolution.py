@@ -18,7 +18,6 @@ from crm_sync.cli.common import (
     window_options,
 )
 from crm_sync.cli.genesys import services
-from crm_sync.errors import SetupError
 
 
 @click.group()
@@ -32,13 +31,12 @@ def resolution() -> None:
 def codes(look_up: bool, as_json: bool) -> None:
     """List the wrap-up codes that are known by name or that closures have, with what they mean."""
     from crm_sync import enrich
+    from crm_sync.genesys.client import required
     from crm_sync.store import labels
 
     if look_up:
         with services() as opened:
-            if opened.genesys is None:
-                raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
-            turned = enrich.look_up_codes(opened.settings, opened.database, opened.genesys)
+            turned = enrich.look_up_codes(opened.settings, opened.database, required(opened.genesys))
         click.echo(f"{turned} closures changed by it.", err=True)
     known = settings().resolution.as_map()
     with database() as opened_database, opened_database.read() as connection:

@@ -13,7 +13,7 @@ import structlog
 
 from crm_sync import clock
 from crm_sync.closure import JSON
-from crm_sync.errors import AdapterFailure, Fault, Kind, failure
+from crm_sync.errors import AdapterFailure, Fault, Kind, SetupError, failure
 from crm_sync.genesys import problems
 from crm_sync.genesys.auth import Sender, Tokens
 from crm_sync.genesys.breaker import Breaker
@@ -195,6 +195,13 @@ class GenesysClient:
         if isinstance(error, AdapterFailure) and error.fault.code == "http_429" and self._clients.wait() == 0.0:
             return True  # Whoever was refused rests; another of our OAuth clients does not.
         return wait_before_retry(error, now=self._now, patience=call.patience_seconds)
+
+
+def required(client: GenesysClient | None) -> GenesysClient:
+    """Return the client; raises SetupError where the settings hold no credentials."""
+    if client is None:
+        raise SetupError("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are not set: set both, then try again.")
+    return client
 
 
 def encode(value: JSON) -> bytes:

@@ -150,10 +150,10 @@ def note(connection: Connection, run_id: int, *, job_id: str | None = None, erro
     connection.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(**values, updated_at=_now(connection)))
 
 
-def end(connection: Connection, run_id: int, *, state: str, error: str | None = None) -> Run:
-    """End a run as done or failed, and return it."""
+def end(connection: Connection, run_id: int) -> Run:
+    """End a run, and return it."""
     now = _now(connection)
-    values = {"state": state, "error": error, "updated_at": now, "finished_at": now}
+    values = {"state": "done", "error": None, "updated_at": now, "finished_at": now}
     return _run(
         connection.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(**values).returning(*_RUNS.c)).one()
     )

@@ -335,7 +335,7 @@ class ReconciliationRow(Base):
     """A run through analytics: its parts as they were planned, and how far it has come."""
 
     __tablename__ = "reconciliations"
-    __table_args__ = (_one_of("state", "running", "done", "failed"),)
+    __table_args__ = (_one_of("state", "running", "done"),)
 
     id: Mapped[int] = mapped_column(NUMBER, Identity(), primary_key=True)
     state: Mapped[str] = mapped_column(String(16), index=True)

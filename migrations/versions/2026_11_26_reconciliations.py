@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("started_at", INSTANT, nullable=False),
         sa.Column("updated_at", INSTANT, nullable=False),
         sa.Column("finished_at", INSTANT, nullable=True),
-        sa.CheckConstraint("state IN ('running', 'done', 'failed')", name=op.f("ck_reconciliations_state")),
+        sa.CheckConstraint("state IN ('running', 'done')", name=op.f("ck_reconciliations_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reconciliations")),
     )
     op.create_index(op.f("ix_reconciliations_state"), "reconciliations", ["state"], unique=False)

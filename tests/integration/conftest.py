@@ -1,10 +1,12 @@
-"""What the tests of the command line share."""
+"""What the integration tests share: the command line, and a pretend Genesys Cloud."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
+from tests.integration.pretend import PretendGenesys, pretend_genesys
 
 
 @pytest.fixture
@@ -19,3 +21,10 @@ def crm_sync(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("CRM_SYNC_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(main, arguments, prog_name="crm-sync")
+
+
+@pytest.fixture
+def genesys() -> Iterator[PretendGenesys]:
+    """A pretend Genesys Cloud with its usual manners."""
+    with pretend_genesys() as pretend:
+        yield pretend

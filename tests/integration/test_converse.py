@@ -13,13 +13,7 @@ from crm_sync.errors import BadRequest, Conflict, NotFound
 from crm_sync.services import Services
 from crm_sync.store import turns
 from tests.integration.bots import CALLBACKS, LIVE, NUMBER, TURNS, Make, limits, start
-from tests.integration.pretend import PretendGenesys, pretend_genesys, process
-
-
-@pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as made:
-        yield made
+from tests.integration.pretend import PretendGenesys, process
 
 
 @pytest.fixture

@@ -18,16 +18,10 @@ from crm_sync.store import enrichments, labels
 from crm_sync.store.inbox import Inbox
 from crm_sync.store.repairs import ANY_TIME
 from crm_sync.store.tables import ClosureRow
-from tests.integration.pretend import PretendGenesys, pretend_genesys, process
+from tests.integration.pretend import PretendGenesys, process
 
 MULTIGET = "/api/v2/analytics/conversations/details"
 BY_NAME = ResolutionSettings(wrapup_codes={" Resolved ": Status.RESOLVED, "not resolved": Status.UNRESOLVED})
-
-
-@pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as pretend:
-        yield pretend
 
 
 @pytest.fixture

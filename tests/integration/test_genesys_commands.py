@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,11 @@ from crm_sync.sandbox.server import serve
 from crm_sync.sandbox.signing import hub_signature
 from crm_sync.sandbox.triggers import Trigger
 from tests.integration import bots
-from tests.integration.pretend import PUBLIC_URL, SECRET, PretendGenesys, pretend_genesys
+from tests.integration.pretend import PUBLIC_URL, SECRET, PretendGenesys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TRIGGERS, WORKFLOW = "/api/v2/processautomation/triggers", "b008976c-e085-43b7-b27d-9c0efd5fbfb5"
 REQUEST = {"to": [{"id": "bot-id-123"}], "from": {"id": "user-456"}, "type": "chat"}
-
-
-@pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,16 +13,10 @@ from crm_sync.errors import Conflict
 from crm_sync.genesys.session_request import InvalidRequest
 from crm_sync.services import Services
 from tests.integration.bots import BOT, CALLBACKS, LAUNCH, LIVE, NUMBER, SUPPORT, TURNS, Make, limits, start
-from tests.integration.pretend import PretendGenesys, pretend_genesys, process
+from tests.integration.pretend import PretendGenesys, process
 
 CALM = "I want to cancel my recent order"
 VAGUE = "hmm"
-
-
-@pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as made:
-        yield made
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_a_schedule_runs_when_the_last_run_is_so_long_ago(services: Services, mo
     settings = services.settings.model_copy(update={"reconcile": ReconcileSettings(every_minutes=1)})
     with services.database.write() as connection:
         first = reconciliations.start(connection, since=WINDOW.since, until=WINDOW.until, parts=[])
-        reconciliations.end(connection, first.id, state="done")
+        reconciliations.end(connection, first.id)
         assert reconciliations.is_due(connection, every_seconds=60) is False
         assert reconciliations.is_due(connection, every_seconds=-1) is True
 

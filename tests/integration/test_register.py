@@ -21,12 +21,6 @@ OURS = {"name": "CRM Termination Sync", "url": f"{PUBLIC_URL}/webhooks/genesys",
 
 
 @pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as made:
-        yield made
-
-
-@pytest.fixture
 def start(migrated_url: str) -> Iterator[Callable[..., Services]]:
     """Start one more process on the same database."""
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from crm_sync.settings import SessionSettings
 from crm_sync.settings_genesys import GenesysSettings
 from crm_sync.store import sessions
 from crm_sync.store.sessions import Session
-from tests.integration.pretend import PretendGenesys, pretend_genesys, process
+from tests.integration.pretend import PretendGenesys, process
 
 START = "/api/v2/conversations"
 EVALUATE = "/api/v2/conversations/message/evaluate"
@@ -25,12 +25,6 @@ CALM = "I want to cancel my recent order"
 ANGRY = "I am angry, where is my parcel?"
 VAGUE = "hmm"
 Make = Callable[..., Services]
-
-
-@pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as made:
-        yield made
 
 
 @pytest.fixture

@@ -10,17 +10,11 @@ from crm_sync.app import create_app
 from crm_sync.services import Services
 from crm_sync.store import tokens
 from tests.integration import bots
-from tests.integration.pretend import PretendGenesys, pretend_genesys, process
+from tests.integration.pretend import PretendGenesys, process
 
 PATH = "/api/v1/sessions"
 START = "/api/v2/conversations"
 BODY: dict[str, Any] = {"to": [{"id": "bot-id-123"}], "from": {"id": "user-456"}, "type": "chat"}
-
-
-@pytest.fixture
-def genesys() -> Iterator[PretendGenesys]:
-    with pretend_genesys() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The vendor's own SDK cannot tell the pretend Genesys Cloud from the platform: what it reads, by value.
 
 All of it comes from one run of `vendor_sdk.py`, which also tells each key of an answer that the SDK does not know, and
-each value that it reads as another.
+each value that it reads as another. Our own requests are held against its calls in the same run.
 """
 
 import json
@@ -158,6 +158,31 @@ def test_the_sdk_reads_every_kind_of_event(read: Read) -> None:
         "acd.end", "acd.start", "acw", "attributes", "customer.end", "customer.start", "flow.end", "flow.outcome",
         "flow.start", "user.end", "user.start", "wrapup",
     ]  # fmt: skip
+
+
+def test_our_requests_are_calls_of_the_sdk_and_every_field_of_theirs_is_one_that_it_knows(read: Read) -> None:
+    assert read("ours") == [
+        "DELETE /api/v2/processautomation/triggers/{triggerId}",
+        "GET /api/v2/analytics/conversations/details",
+        "GET /api/v2/analytics/conversations/details/jobs/availability",
+        "GET /api/v2/analytics/conversations/details/jobs/{jobId}",
+        "GET /api/v2/analytics/conversations/details/jobs/{jobId}/results",
+        "GET /api/v2/flows/{flowId}",
+        "GET /api/v2/processautomation/triggers",
+        "GET /api/v2/processautomation/triggers/topics",
+        "GET /api/v2/routing/wrapupcodes",
+        "POST /api/v2/analytics/conversations/details/jobs",
+        "POST /api/v2/analytics/conversations/details/query",
+        "POST /api/v2/conversations/callbacks",
+        "POST /api/v2/conversations/{conversationId}/participants/{participantId}/replace/queue",
+        "POST /api/v2/languageunderstanding/domains/{domainId}/versions/{domainVersionId}/detect",
+        "POST /api/v2/notifications/channels",
+        "POST /api/v2/processautomation/triggers",
+        "POST /api/v2/textbots/botflows/sessions",
+        "POST /api/v2/textbots/botflows/sessions/{sessionId}/turns",
+        "PUT /api/v2/notifications/channels/{channelId}/subscriptions",
+        "PUT /api/v2/processautomation/triggers/{triggerId}",
+    ]
 
 
 def test_the_sdk_raises_every_failure_with_its_status_and_obeys_retry_after(read: Read) -> None:

@@ -8,21 +8,22 @@ by value, and what differs is a fault. A new scenario is a function of `Peer` an
 """
 
 import json
-import re
 import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import PureCloudPlatformClientV2 as sdk
+import structlog
 from PureCloudPlatformClientV2.rest import ApiException
 
 from crm_sync.sandbox.client import GenesysControl
 from crm_sync.sandbox.detail_events import events_of
 from crm_sync.sandbox.stories import STORIES, generate
+from tests.integration.sandbox import our_requests
+from tests.integration.sandbox.sdk_models import WatchingClient, answer_of
 
 END = "v2.detail.events.conversation.{id}.customer.end"
 WORKFLOW = "b008976c-e085-43b7-b27d-9c0efd5fbfb5"
@@ -47,19 +48,6 @@ EVENT_CLASSES = {
 """The SDK has no class for `attributes`."""
 
 
-class WatchingClient(sdk.ApiClient):
-    """Compares each answer with what the SDK made of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: list[str] = []
-
-    def deserialize(self, response: Any, response_type: Any) -> Any:
-        read = super().deserialize(response, response_type)
-        self.faults += differences(json.loads(response.data), read, response_type, response_type)
-        return read
-
-
 class Peer:
     """An API client with a token, and the control API of what it talks to."""
 
@@ -79,40 +67,6 @@ class Peer:
             assert read.status == error.status
             return [error.status, read.code, read.message_params]
         raise AssertionError("The call was not refused.")
-
-
-def differences(raw: Any, read: Any, kind: str, path: str) -> list[str]:
-    """Return where a JSON value and what the SDK read from it as this type differ."""
-    if raw is None:
-        return []
-    if listed := re.fullmatch(r"list\[(.*)\]", kind):
-        parts = [(raw[place], read[place], listed[1], f"{path}[{place}]") for place in range(len(raw))]
-    elif mapped := re.fullmatch(r"dict\([^,]*, (.*)\)", kind):
-        parts = [(raw[name], read[name], mapped[1], f"{path}.{name}") for name in raw]
-    elif hasattr(read, "attribute_map"):
-        names = {key: name for name, key in read.attribute_map.items()}
-        unknown = [f"{path}.{key} is not known" for key in raw if key not in names]
-        parts = [
-            (raw[key], getattr(read, names[key]), read.swagger_types[names[key]], f"{path}.{key}")
-            for key in raw
-            if key in names
-        ]
-        return unknown + [fault for part in parts for fault in differences(*part)]
-    else:
-        return [] if is_same(raw, read) else [f"{path}: {raw!r} was read as {read!r}"]
-    return [fault for part in parts for fault in differences(*part)]
-
-
-def is_same(raw: Any, read: Any) -> bool:
-    """Tell whether a plain value was read as what it is; JSON has one kind of number, and its instants are texts."""
-    if isinstance(read, datetime):
-        return read == datetime.fromisoformat(raw)
-    return raw == read and (type(raw) is type(read) or {type(raw), type(read)} == {int, float})
-
-
-def answer_of(data: str) -> SimpleNamespace:
-    """Return a body as the SDK's transport hands an answer on."""
-    return SimpleNamespace(data=data, getheader={"Content-Type": "application/json"}.get)
 
 
 def trigger(**changes: Any) -> dict[str, Any]:
@@ -334,6 +288,14 @@ def events(peer: Peer) -> Any:
     return sorted(kinds)
 
 
+def ours(peer: Peer) -> Any:
+    """Compare our own requests with the calls of the SDK, and their bodies with its models. Needs conversations."""
+
+    calls, faults = our_requests.check(peer.control.url)
+    peer.client.faults += faults
+    return calls
+
+
 def troubles(peer: Peer) -> Any:
     api = sdk.RoutingApi(peer.client)
     found = {}
@@ -369,12 +331,14 @@ SCENARIOS: dict[str, Callable[[Peer], Any]] = {
     "channels": channels,
     "analytics": analytics,
     "events": events,
+    "ours": ours,
     "troubles": troubles,
     "permissions": permissions,
 }
 
 
 def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     able, unable = (Peer(url) for url in sys.argv[1:])
     told = {}
     for name, scenario in SCENARIOS.items():
