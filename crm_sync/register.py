@@ -52,14 +52,14 @@ def plan(services: Services) -> Plan:
     return way.plan(client, _find(services))
 
 
-def register(services: Services) -> Plan:
+def register(services: Services, *, wait_seconds: float = 0.0) -> Plan:
     """Have exactly our webhook or triggers registered, and remember what came of it; harmless when repeated.
 
-    Raises SetupError when a setting is missing, Unavailable while another process is at it, AdapterFailure when
-    Genesys Cloud does not do it.
+    Raises SetupError when a setting is missing, Unavailable while another process is at it (for longer than
+    `wait_seconds`), AdapterFailure when Genesys Cloud does not do it.
     """
     client, way = required(services.genesys), _way(services.settings)
-    with _lease(services) as keep:
+    with _lease(services, wait_seconds) as keep:
         try:
             done = way.carry_out(client, way.plan(client, _find(services)), keep)
         except AdapterFailure as error:
@@ -86,7 +86,8 @@ def until_registered(
     for attempt in itertools.count():
         asked_for = 0.0
         try:
-            for remark in register(services).remarks:
+            # Where all start at once each waits for its turn, and for one that died at it until its lease ends.
+            for remark in register(services, wait_seconds=2 * LEASE_SECONDS).remarks:
                 log.warning("registration_remark", remark=remark)
             return
         except SetupError as error:
@@ -156,9 +157,10 @@ def _name(services: Services) -> str:
 
 
 @contextmanager
-def _lease(services: Services) -> Iterator[Keep]:
+def _lease(services: Services, wait_seconds: float = 0.0) -> Iterator[Keep]:
     """Be the one process that registers; yields what to call before a write, to be sure that one still is."""
-    with leases.held(services.database, _name(services), seconds=LEASE_SECONDS) as lease:
+    turn = leases.held(services.database, _name(services), seconds=LEASE_SECONDS, wait_seconds=wait_seconds)
+    with turn as lease:
         if lease is None:
             raise Unavailable("Another process is registering at Genesys Cloud: try again in a minute.")
         extend = lease.extend
