@@ -224,7 +224,7 @@ class _SQL:
 
     def measured(self) -> str:
         """Return SQL for every time that was taken: group, measure, target, microseconds."""
-        us, key, closures = self._us, self._key(), self._closures()
+        us, key, told, bare = self._us, self._key(), self._closures(), self._closures(is_told=False)
         recorded = "c.facts -> '' -> 'ended_at'" if self.is_postgresql else """json_extract(c.facts, '$."".ended_at')"""
         acknowledged = f"""(SELECT min({us("a.finished_at")}) FROM delivery_attempts AS a WHERE a.delivery_id = d.id
             AND a.outcome IN ('created', 'updated', 'unchanged') AND a.finished_at >= told.received_at)"""
@@ -232,7 +232,7 @@ class _SQL:
         return f"""
             SELECT key, measure, target, value FROM (
                 SELECT {key} AS key, 'delivery' AS measure, '' AS target,
-                    {us("told.received_at")} - {us("told.occurred_at")} AS value FROM {closures}
+                    {us("told.received_at")} - {us("told.occurred_at")} AS value FROM {told}
                 UNION ALL SELECT {key}, 'sync', t.name, {acknowledged} - {us("told.occurred_at")}
                     FROM {
             self._closures(
@@ -240,10 +240,10 @@ class _SQL:
             )
         }
                 UNION ALL SELECT {key}, 'termination', '', {us("c.ended_at")} - {us("c.customer_left_at")}
-                    FROM {closures} AND {recorded} IS NOT NULL
+                    FROM {bare} AND {recorded} IS NOT NULL
                 UNION ALL SELECT {key}, 'handle', '',
                     (coalesce(c.talk_ms, 0) + coalesce(c.held_ms, 0) + coalesce(c.acw_ms, 0)) * 1000
-                    FROM {closures} AND coalesce(c.talk_ms, c.held_ms, c.acw_ms) IS NOT NULL
+                    FROM {bare} AND coalesce(c.talk_ms, c.held_ms, c.acw_ms) IS NOT NULL
             ) AS taken WHERE value IS NOT NULL
         """
 
@@ -252,23 +252,23 @@ class _SQL:
         each = ", ".join(f"percentile_cont({quantile}) WITHIN GROUP (ORDER BY value)" for quantile in quantiles)
         return f"SELECT key, measure, target, count(*), {each} FROM ({self.measured()}) AS times GROUP BY 1, 2, 3"
 
-    def _closures(self, more: str = "") -> str:
+    def _closures(self, more: str = "", *, is_told: bool = True) -> str:
         """Return SQL for the closures of the window in their groups, with the event that told the end, if any did.
 
         That is the first received that says so. Analytics may date an end a moment later than its event did, hence the
-        second.
+        second. To look for it is what takes the time, so it is left out where it does not matter.
         """
         first = f"""e.conversation_id = c.conversation_id AND e.status = 'accepted'
             AND e.kind IN ('customer.end', 'conversation')
             AND {self._us("e.occurred_at")} >= {self._us("coalesce(c.customer_left_at, c.ended_at)")} - 1000000
             ORDER BY e.received_at, e.event_id LIMIT 1"""
-        told = (
+        event = (
             f"LEFT JOIN LATERAL (SELECT * FROM events AS e WHERE {first}) AS told ON true"
             if self.is_postgresql
             else f"LEFT JOIN events AS told ON told.event_id = (SELECT e.event_id FROM events AS e WHERE {first})"
         )
         window = "c.closed AND c.ended_at >= :since AND c.ended_at < :until"
-        return f"closures AS c {self._members()} {told} {more} WHERE {window}"
+        return f"closures AS c {self._members()} {event if is_told else ''} {more} WHERE {window}"
 
     def _key(self) -> str:
         match self.by:
