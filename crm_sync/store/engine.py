@@ -110,9 +110,11 @@ class Database:
         self._queue = None
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections now, and each that is in use when it is given back."""
         if self._native is not None:
             self._native.close()
+        # It would go back to a pool that nobody has any more, and stay open.
+        event.listen(self.engine.pool, "checkin", lambda _, record: record.invalidate())
         self.engine.dispose()
 
     @contextmanager

@@ -350,3 +350,15 @@ def test_a_file_that_is_no_database_is_told_from_one_that_is_away(tmp_path: Path
 def test_a_missing_column_is_a_matter_of_migrations_not_of_the_event(database: Database) -> None:
     with pytest.raises(Unavailable, match="crm-sync db upgrade"), database.write() as connection:
         connection.execute(text("INSERT INTO numbers (letter) VALUES (1)"))
+
+
+def test_a_connection_in_use_while_the_database_is_closed_is_closed_when_it_is_given_back(database_url: str) -> None:
+    database = Database(database_url)
+    with database.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        database.close()
+        assert connection.scalar(text("SELECT 1")) == 1
+
+    with pytest.raises((psycopg.OperationalError, engine.sqlite_module().ProgrammingError), match=r"closed"):
+        raw.cursor()
