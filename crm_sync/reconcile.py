@@ -68,10 +68,9 @@ def run(
     is at it until its lease ends), AdapterFailure for trouble that needs a person.
     """
     client, stop = required(client), stop or threading.Event()
-    held = leases.held(
-        database, _NAME, seconds=LEASE_SECONDS, beats=True, wait_seconds=wait_seconds, stop=stop
-    )  # A page may wait for minutes until its turn comes.
-    with held as lease:
+    # It beats, since a page may wait for minutes until its turn comes.
+    turn = leases.held(database, _NAME, seconds=LEASE_SECONDS, beats=True, wait_seconds=wait_seconds, stop=stop)
+    with turn as lease:
         if lease is None:
             raise Lost("Another process is reconciling: try again when it has ended.")
         made = _Reconciliation(

@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
@@ -52,24 +52,30 @@ def held(
     if not _taken(lease, wait_seconds, stop or threading.Event()):
         yield None
         return
+    try:
+        with _beating(lease) if beats else nullcontext():
+            yield lease
+    finally:
+        with suppress(Unavailable):
+            database.writing(lambda connection: release(connection, name, holder=lease.holder))
+
+
+@contextmanager
+def _beating(lease: Lease) -> Iterator[None]:
     is_over = threading.Event()
 
     def beat() -> None:
-        while not is_over.wait(seconds / 4):
+        while not is_over.wait(lease.seconds / 4):
             with suppress(Unavailable):
                 lease.extend()
 
-    heart = threading.Thread(target=beat, name=f"{name}-lease", daemon=True)
-    if beats:
-        heart.start()
+    heart = threading.Thread(target=beat, name=f"{lease.name}-lease", daemon=True)
+    heart.start()
     try:
-        yield lease
+        yield
     finally:
         is_over.set()
-        if beats:
-            heart.join()
-        with suppress(Unavailable):
-            database.writing(lambda connection: release(connection, name, holder=lease.holder))
+        heart.join()
 
 
 def _taken(lease: Lease, wait_seconds: float, stop: threading.Event) -> bool:

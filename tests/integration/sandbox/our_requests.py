@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import PureCloudPlatformClientV2 as sdk
@@ -46,23 +47,11 @@ class Recorder:
     sent: list[Request] = field(default_factory=list)
 
     def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        params: Mapping[str, str] | None = None,
+        self, method: str, url: str, *, body: bytes | None, params: Mapping[str, str] | None, **rest: Any
     ) -> Response:
-        self.sent.append(
-            Request(
-                method=method,
-                path=urlsplit(url).path,
-                params=tuple(params or ()),
-                body=None if body is None else body.decode(),
-            )
-        )
-        return self.inner.send(method, url, headers=headers, body=body, params=params)
+        text = None if body is None else body.decode()
+        self.sent.append(Request(method=method, path=urlsplit(url).path, params=tuple(params or ()), body=text))
+        return self.inner.send(method, url, body=body, params=params, **rest)
 
     def close(self) -> None:
         self.inner.close()

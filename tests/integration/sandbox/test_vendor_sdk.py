@@ -6,6 +6,7 @@ each value that it reads as another. Our own requests are held against its calls
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from crm_sync import genesys
 from crm_sync.sandbox.genesys import create_genesys
 from crm_sync.sandbox.genesys_state import GenesysOptions, GenesysState
 from crm_sync.sandbox.oauth import OAuthClient
@@ -183,6 +185,15 @@ def test_our_requests_are_calls_of_the_sdk_and_every_field_of_theirs_is_one_that
         "PUT /api/v2/notifications/channels/{channelId}/subscriptions",
         "PUT /api/v2/processautomation/triggers/{triggerId}",
     ]
+
+
+def test_no_path_of_the_platform_is_left_out(read: Read) -> None:
+    ours_alone = {"/api/v2/conversations/message/evaluate", "/api/v2/integrations/webhooks"}
+    source = "".join(path.read_text() for path in Path(genesys.__file__).parent.glob("*.py"))
+    asked_for = {call.split()[1] for call in read("ours")}
+
+    for beginning in set(re.findall(r'"(/api/v2/[^"{]+)', source)) - ours_alone:
+        assert any(path.startswith(beginning) for path in asked_for), beginning
 
 
 def test_the_sdk_raises_every_failure_with_its_status_and_obeys_retry_after(read: Read) -> None:

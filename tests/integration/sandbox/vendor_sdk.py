@@ -23,14 +23,10 @@ from crm_sync.sandbox.client import GenesysControl
 from crm_sync.sandbox.detail_events import events_of
 from crm_sync.sandbox.stories import STORIES, generate
 from tests.integration.sandbox import our_requests
+from tests.integration.sandbox.our_requests import BOT, SUPPORT, WORKFLOW
 from tests.integration.sandbox.sdk_models import WatchingClient, answer_of
 
 END = "v2.detail.events.conversation.{id}.customer.end"
-WORKFLOW = "b008976c-e085-43b7-b27d-9c0efd5fbfb5"
-BOT = "12aeeeff-c0af-4f8b-b647-7a350630419f"
-SUPPORT = "67ce2258-ff62-4f8e-8467-2d79c9b98e2b"
-
-
 DAY = datetime(2024, 1, 15, tzinfo=UTC)
 EVENT_CLASSES = {
     "customer.start": "CustomerStartDetailEventTopicCustomerStartEvent",
