@@ -105,7 +105,7 @@ def test_only_what_analytics_has_had_time_to_note_is_compared(services: Services
 
     assert found.until <= clock.now() - timedelta(minutes=5)
     with pytest.raises(SetupError, match="5 minutes"):
-        compared(services, Window(since=NOW, until=NOW + timedelta(days=1)))
+        compared(services, Window(since=clock.now(), until=NOW + timedelta(days=1)))
 
 
 def test_the_tutorials_contract_is_compared_by_its_pages(migrated_url: str) -> None:
@@ -119,8 +119,9 @@ def test_the_tutorials_contract_is_compared_by_its_pages(migrated_url: str) -> N
             genesys.state.conversations.start(body, at=NOW - timedelta(hours=1))
         genesys.control.end_many(post=False)
         # They have ended just now: analytics is asked when it has had time to note it.
+        later = clock.now() + timedelta(minutes=10)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compare.clock, "now", lambda: NOW + timedelta(minutes=10))
+            patch.setattr(compare.clock, "now", lambda: later)
             found = compared(services, Window(since=NOW - timedelta(days=1), until=NOW + timedelta(days=1)))
 
     assert (found.in_analytics, found.missing, len(found.missing_ids)) == (12, 12, 12)
